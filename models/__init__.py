@@ -1,0 +1,36 @@
+"""Networks and their posteriors: activations, parameterizations, the MLP, priors, likelihoods, NNGP kernels."""
+
+from hiddencodes.models.activations import Activation as Activation
+from hiddencodes.models.activations import activation as activation
+from hiddencodes.models.activations import clipped_relu as clipped_relu
+from hiddencodes.models.activations import erf as erf
+from hiddencodes.models.activations import hard_tanh as hard_tanh
+from hiddencodes.models.activations import leaky_relu as leaky_relu
+from hiddencodes.models.activations import linear as linear
+from hiddencodes.models.activations import relu as relu
+from hiddencodes.models.activations import shifted_relu as shifted_relu
+from hiddencodes.models.activations import sigmoidal as sigmoidal
+from hiddencodes.models.activations import tanh as tanh
+from hiddencodes.models.likelihood import Likelihood as Likelihood
+from hiddencodes.models.likelihood import categorical as categorical
+from hiddencodes.models.likelihood import gaussian as gaussian
+from hiddencodes.models.mlp import MLP as MLP
+from hiddencodes.models.mlp import Activations as Activations
+from hiddencodes.models.mlp import Network as Network
+from hiddencodes.models.mlp import Params as Params
+from hiddencodes.models.nngp import NNGPKernels as NNGPKernels
+from hiddencodes.models.nngp import activation_kernel as activation_kernel
+from hiddencodes.models.nngp import activation_mean as activation_mean
+from hiddencodes.models.nngp import class_mean_prior as class_mean_prior
+from hiddencodes.models.nngp import nngp_kernels as nngp_kernels
+from hiddencodes.models.parameterization import LayerScaling as LayerScaling
+from hiddencodes.models.parameterization import Parameterization as Parameterization
+from hiddencodes.models.parameterization import PowerLaw as PowerLaw
+from hiddencodes.models.parameterization import mean_field as mean_field
+from hiddencodes.models.parameterization import mup as mup
+from hiddencodes.models.parameterization import ntk as ntk
+from hiddencodes.models.parameterization import parameterization as parameterization
+from hiddencodes.models.parameterization import standard as standard
+from hiddencodes.models.posterior import Posterior as Posterior
+from hiddencodes.models.posterior import PosteriorData as PosteriorData
+from hiddencodes.models.prior import GaussianPrior as GaussianPrior

@@ -1,0 +1,70 @@
+"""Likelihoods: how outputs are scored against targets at a temperature."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Loss = Callable[[Array, Array, Array], Array]
+
+
+def _squared_error(
+    output: Float[Array, "pattern output"],
+    targets: Float[Array, "pattern output"],
+    labels: Int[Array, " pattern"],
+) -> Float[Array, ""]:
+    del labels
+    return 0.5 * jnp.sum((targets.astype(output.dtype) - output) ** 2)
+
+
+def _cross_entropy(
+    output: Float[Array, "pattern output"],
+    targets: Float[Array, "pattern output"],
+    labels: Int[Array, " pattern"],
+) -> Float[Array, ""]:
+    del targets
+    log_probabilities = jax.nn.log_softmax(output, axis=-1)
+    return -jnp.sum(jnp.take_along_axis(log_probabilities, labels[:, None], axis=-1))
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A loss turned into a likelihood, ``log p(data | f) = -loss / T + constant``.
+
+    Attributes:
+        name: ``"gaussian"`` or ``"categorical"``.
+        loss: ``(output, targets, labels) -> scalar``. Gaussian: ``(1/2) sum (y - f)^2``, a noise of variance T on every
+            output. Categorical: ``-sum log softmax(f)[label]``, tempered by 1/T (unnormalized unless T = 1).
+    """
+
+    name: str
+    loss: Loss = field(compare=False, repr=False)
+
+    def log_normalizer(self, n_targets: int, temperature: Float[Array, ""]) -> Float[Array, ""]:
+        """The constant: ``-(n/2) log(2 pi T)`` for the Gaussian likelihood, 0 for the tempered categorical one."""
+        if self.name == "gaussian":
+            return -0.5 * n_targets * jnp.log(2 * np.pi * temperature)
+        return jnp.zeros_like(temperature)
+
+
+gaussian = Likelihood("gaussian", _squared_error)
+categorical = Likelihood("categorical", _cross_entropy)
+
+
+def likelihood(name: str) -> Likelihood:
+    """The likelihood called ``name``.
+
+    Raises:
+        ValueError: If there is no such likelihood.
+
+    Example:
+        >>> likelihood("gaussian").name
+        'gaussian'
+    """
+    known = {"gaussian": gaussian, "categorical": categorical}
+    if name not in known:
+        raise ValueError(f"likelihood: {name!r} is unknown; expected one of {sorted(known)}")
+    return known[name]

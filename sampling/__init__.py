@@ -1,0 +1,16 @@
+"""Sampling: kernels, adaptation, the engine that runs chains, and the run it leaves behind."""
+
+from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc as adjusted_mclmc
+from hiddencodes.sampling.hmc import hmc as hmc
+from hiddencodes.sampling.mala import mala as mala
+from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS as NumPyroNUTS
+from hiddencodes.sampling.numpyro_nuts import numpyro_nuts as numpyro_nuts
+from hiddencodes.sampling.nuts import nuts as nuts
+from hiddencodes.sampling.observables import Context as Context
+from hiddencodes.sampling.observables import Observable as Observable
+from hiddencodes.sampling.observables import default_observables as default_observables
+from hiddencodes.sampling.run_chains import Progress as Progress
+from hiddencodes.sampling.run_tree import open_run as open_run
+from hiddencodes.sampling.sample import SAMPLER_NAMES as SAMPLER_NAMES
+from hiddencodes.sampling.sample import sample as sample
+from hiddencodes.sampling.sampler import Sampler as Sampler

@@ -1,0 +1,223 @@
+"""The compiled programs that run chains: one for warm-up, one for sampling, both in segments over all lanes at once.
+
+A lane is one chain of one seed. Shapes lead with (seed, chain). The host calls a program again and again for the next
+segment; keys, positions, data and tuning are arguments, so that nothing but a new shape or a new target compiles anew.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from hiddencodes.sampling import adaptation
+from hiddencodes.sampling.adaptation import AdaptationState, Schedule, Tuning
+from hiddencodes.sampling.sampler import Sampler, StepInfo
+from hiddencodes.sampling.target import Target, log_density
+
+
+class SegmentResult(NamedTuple):
+    """What a sampling segment returns.
+
+    Attributes:
+        state: The kernels' states after the segment (seed, chain, ...).
+        observed: Observables, (draw, seed, chain, ...) each.
+        stats: ``acceptance_rate``, ``diverging``, ``energy``, ``n_steps``, ``finite``, each (draw, seed, chain).
+    """
+
+    state: Any
+    observed: dict[str, Array]
+    stats: dict[str, Array]
+
+
+def _over_lanes(function: Any, seed_axes: tuple[Any, ...], chain_axes: tuple[Any, ...]) -> Any:
+    """``vmap`` over seeds, then over the chains of a seed."""
+    return jax.vmap(jax.vmap(function, in_axes=chain_axes), in_axes=seed_axes)
+
+
+def initial_positions(
+    keys: PRNGKeyArray, superchain: Int[Array, " chain"], dimension: int, dtype: Any
+) -> Float[Array, "seed chain dimension"]:
+    """Independent draws from the prior, one for every superchain of every seed.
+
+    Args:
+        keys: One key per seed.
+        superchain: Chains with equal numbers share their starting point.
+        dimension: D.
+        dtype: Floating-point type.
+    """
+    one = lambda key, s: jax.random.normal(jax.random.fold_in(key, s), (dimension,), dtype)  # noqa: E731
+    return _over_lanes(one, (0, None), (None, 0))(keys, superchain)
+
+
+def _step_lanes(
+    sampler: Sampler,
+    target: Target,
+    iteration: Int[Array, ""],
+    keys: PRNGKeyArray,
+    state: Any,
+    data: Any,
+    tuning: Tuning,
+    inverse_temperature: Float[Array, " seed"],
+    steps: Int[Array, ""],
+) -> tuple[Any, StepInfo]:
+    """One transition of every lane with the same number of integration steps."""
+
+    def lane(key: Any, state: Any, data: Any, step_size: Array, scale: Array, beta: Array) -> tuple[Any, StepInfo]:
+        density = log_density(target, data, scale, beta)
+        return sampler.step(jax.random.fold_in(key, iteration), state, density, step_size, steps, sampler.max_steps)
+
+    lanes = _over_lanes(lane, (0, 0, 0, 0, 0, 0), (0, 0, None, None, None, None))
+    return lanes(keys, state, data, tuning.step_size, tuning.scale, inverse_temperature)
+
+
+def _init_lanes(
+    sampler: Sampler, target: Target, q: Array, data: Any, scale: Array, inverse_temperature: Array
+) -> Any:
+    def lane(q: Array, data: Any, scale: Array, beta: Array) -> Any:
+        return sampler.init(q / scale, log_density(target, data, scale, beta))
+
+    return _over_lanes(lane, (0, 0, 0, 0), (0, None, None, None))(q, data, scale, inverse_temperature)
+
+
+def _finite(state: Any) -> Bool[Array, "seed chain"]:
+    return jnp.isfinite(state.logdensity) & jnp.all(jnp.isfinite(state.position), axis=-1)
+
+
+@partial(jax.jit, static_argnames=("sampler", "target"))
+def init_adaptation(
+    sampler: Sampler, target: Target, keys: PRNGKeyArray, superchain: Int[Array, " chain"], like: Float[Array, ""]
+) -> tuple[Float[Array, "seed chain dimension"], AdaptationState]:
+    """Starting points and the adaptation's state, in the floating-point type of ``like``."""
+    q = initial_positions(keys, superchain, target.dimension, like.dtype)
+    return q, adaptation.init(sampler, q)
+
+
+def _warmup_segment(
+    sampler: Sampler,
+    target: Target,
+    first: Int[Array, ""],
+    n_iterations: Int[Array, ""],
+    keys: PRNGKeyArray,
+    q: Float[Array, "seed chain dimension"],
+    state: AdaptationState,
+    data: Any,
+    inverse_temperature: Float[Array, " seed"],
+    plan: Schedule,
+) -> tuple[Float[Array, "seed chain dimension"], AdaptationState, Float[Array, ""]]:
+    """Run ``n_iterations`` of warm-up; returns positions, adaptation state and the mean acceptance."""
+    groups = target.groups()
+    dtype = q.dtype
+
+    def body(i: Array, carry: tuple[Array, AdaptationState, Array]) -> tuple[Array, AdaptationState, Array]:
+        q, state, acceptance = carry
+        now: Schedule = jax.tree.map(lambda row: row[i], plan)
+        beta = inverse_temperature * jnp.exp(-now.log_heat.astype(dtype))
+        jitter = adaptation.halton(first + i, dtype)
+        steps = adaptation.n_steps(sampler, state.log_step_size, state.log_length, jitter)
+        tuning = Tuning(jnp.exp(state.log_step_size), jnp.exp(state.log_length), state.scale)
+        # The temperature has changed since the last draw, and with it the density and its gradient.
+        kernel_state = _init_lanes(sampler, target, q, data, state.scale, beta)
+        kernel_state, info = _step_lanes(
+            sampler, target, first + i, keys, kernel_state, data, tuning, beta, steps
+        )
+        new_q = kernel_state.position * state.scale[:, None, :]
+        finite = _finite(kernel_state)
+        state = adaptation.update(sampler, groups, state, now, jitter, q, new_q, finite, info)
+        return new_q, state, acceptance + jnp.mean(info.acceptance_rate).astype(dtype)
+
+    q, state, acceptance = jax.lax.fori_loop(0, n_iterations, body, (q, state, jnp.zeros((), dtype)))
+    return q, state, acceptance / n_iterations.astype(dtype)
+
+
+def _sampling_segment(
+    sampler: Sampler,
+    target: Target,
+    capacity: int,
+    first: Int[Array, ""],
+    n_draws: Int[Array, ""],
+    thin: Int[Array, ""],
+    keys: PRNGKeyArray,
+    state: Any,
+    data: Any,
+    tuning: Tuning,
+    inverse_temperature: Float[Array, " seed"],
+) -> SegmentResult:
+    """Run ``n_draws <= capacity`` draws of ``thin`` transitions each; entries beyond ``n_draws`` stay zero."""
+    dtype = tuning.scale.dtype
+    lanes = keys.shape
+    start = {
+        "acceptance_rate": jnp.zeros(lanes, dtype),
+        "diverging": jnp.zeros(lanes, bool),
+        "energy": jnp.zeros(lanes, dtype),
+        "n_steps": jnp.zeros(lanes, jnp.int32),
+    }
+
+    def transitions(draw: Array, state: Any) -> tuple[Any, dict[str, Array]]:
+        def one(k: Array, carry: tuple[Any, dict[str, Array]]) -> tuple[Any, dict[str, Array]]:
+            state, stats = carry
+            iteration = (first + draw) * thin + k
+            jitter = adaptation.halton(iteration, dtype)
+            steps = adaptation.n_steps(sampler, jnp.log(tuning.step_size), jnp.log(tuning.length), jitter)
+            state, info = _step_lanes(
+                sampler, target, iteration, keys, state, data, tuning, inverse_temperature, steps
+            )
+            stats = {
+                "acceptance_rate": stats["acceptance_rate"] + info.acceptance_rate.astype(dtype),
+                "diverging": stats["diverging"] | info.diverging,
+                "energy": info.energy.astype(dtype),
+                "n_steps": stats["n_steps"] + info.n_steps.astype(jnp.int32),
+            }
+            return state, stats
+
+        state, stats = jax.lax.fori_loop(0, thin, one, (state, start))
+        stats["acceptance_rate"] = stats["acceptance_rate"] / thin.astype(dtype)
+        stats["finite"] = _finite(state)
+        return state, stats
+
+    def observe(state: Any) -> dict[str, Array]:
+        def lane(u: Array, scale: Array, data: Any) -> dict[str, Array]:
+            return target.observe(scale * u, data)
+
+        return _over_lanes(lane, (0, 0, 0), (0, None, None))(state.position, tuning.scale, data)
+
+    def body(draw: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        state, buffers = carry
+        state, stats = transitions(draw, state)
+        row = (observe(state), stats)
+        buffers = jax.tree.map(lambda b, r: b.at[draw].set(r.astype(b.dtype)), buffers, row)
+        return state, buffers
+
+    row_shapes = (jax.eval_shape(observe, state), {**start, "finite": start["diverging"]})
+    buffers = jax.tree.map(lambda r: jnp.zeros((capacity, *r.shape), r.dtype), row_shapes)
+    state, (observed, stats) = jax.lax.fori_loop(0, n_draws, body, (state, buffers))
+    return SegmentResult(state, observed, stats)
+
+
+warmup_segment = jax.jit(_warmup_segment, static_argnames=("sampler", "target"), donate_argnames=("q", "state"))
+sampling_segment = jax.jit(
+    _sampling_segment, static_argnames=("sampler", "target", "capacity"), donate_argnames=("state",)
+)
+
+
+@partial(jax.jit, static_argnames=("sampler", "target"))
+def start_sampling(
+    sampler: Sampler,
+    target: Target,
+    q: Float[Array, "seed chain dimension"],
+    state: AdaptationState,
+    data: Any,
+    inverse_temperature: Float[Array, " seed"],
+) -> tuple[Any, Tuning]:
+    """The kernels' states and the tuning with which sampling starts."""
+    tuning = adaptation.finish(state)
+    return _init_lanes(sampler, target, q, data, tuning.scale, inverse_temperature), tuning
+
+
+def lane_keys(key: PRNGKeyArray, seeds: Int[np.ndarray, " seed"], chains: int) -> PRNGKeyArray:
+    """One key per (seed, chain): a lane's stream depends on its own seed and chain number only."""
+    per_seed = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.asarray(seeds, jnp.uint32))
+    split = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+    return split(per_seed, jnp.arange(chains, dtype=jnp.uint32))

@@ -1,0 +1,116 @@
+"""How much memory a run will need, computed before anything is compiled."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import psutil
+
+from hiddencodes.sampling.run_chains import Plan
+from hiddencodes.sampling.sampler import Sampler
+from hiddencodes.sampling.target import NetworkTarget
+
+# Copies of a position that a lane holds at once: position, gradient, momentum and proposal for HMC-like kernels, more for
+# NUTS, which keeps the ends of its subtrees; plus the adaptation's accumulators.
+_COPIES, _COPIES_PER_DOUBLING, _ADAPTATION_COPIES = 12, 3, 5
+
+
+class MemoryBudget(NamedTuple):
+    """Bytes that a run will need.
+
+    Attributes:
+        data: Training and test sets of all seeds.
+        chains: Positions, gradients and adaptation of all lanes.
+        activations: Forward and backward pass of all lanes.
+        segment: Observables of one segment, on the device.
+        trace: Observables of the whole run, on the host (0 when they are streamed to disk).
+        available: What the device, or the machine if that is the device, has free.
+    """
+
+    data: int
+    chains: int
+    activations: int
+    segment: int
+    trace: int
+    available: int
+
+    @property
+    def total(self) -> int:
+        """Everything together."""
+        return self.data + self.chains + self.activations + self.segment + self.trace
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        parts = ", ".join(
+            f"{name} {getattr(self, name) / 1e6:.1f}" for name in ("data", "chains", "activations", "segment", "trace")
+        )
+        return f"memory: {self.total / 1e6:.1f} MB of {self.available / 1e6:.0f} MB free ({parts})"
+
+
+def _bytes(tree: Any) -> int:
+    return sum(int(math.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _available() -> int:
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
+    return int(psutil.virtual_memory().available)
+
+
+def draw_bytes(target: NetworkTarget, data: Any, dtype: Any) -> int:
+    """Bytes that one draw of one lane stores."""
+    one_seed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
+    position = jax.ShapeDtypeStruct((target.dimension,), dtype)
+    statistics = 4 * 8
+    return _bytes(jax.eval_shape(target.observe, position, one_seed)) + statistics
+
+
+def memory_budget(
+    target: NetworkTarget, data: Any, sampler: Sampler, plan: Plan, dtype: Any, *, streamed: bool
+) -> MemoryBudget:
+    """The budget of a run.
+
+    Args:
+        target: What is sampled.
+        data: Its data with leading seed axes.
+        sampler: The kernel.
+        plan: The sizes.
+        dtype: Floating-point type.
+        streamed: Whether draws go to disk segment by segment.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    mlp = target.mlp
+    copies = _COPIES + _ADAPTATION_COPIES
+    if sampler.name == "nuts":
+        copies += _COPIES_PER_DOUBLING * sampler.max_steps.bit_length()
+    patterns = data.x_train.shape[1] + data.x_test.shape[1]
+    per_pattern = 4 * mlp.depth * mlp.width + mlp.n_outputs + mlp.n_inputs
+    per_draw = draw_bytes(target, data, dtype) * plan.lanes
+    return MemoryBudget(
+        data=_bytes(data),
+        chains=copies * target.dimension * itemsize * plan.lanes,
+        activations=patterns * per_pattern * itemsize * plan.lanes,
+        segment=2 * plan.capacity * per_draw,
+        trace=0 if streamed else plan.draws * per_draw,
+        available=_available(),
+    )
+
+
+def check(budget: MemoryBudget, limit: int | None) -> None:
+    """Refuse a run that does not fit.
+
+    Args:
+        budget: The run's budget.
+        limit: Bytes allowed; None for all that is free.
+
+    Raises:
+        MemoryError: If the run needs more.
+    """
+    allowed = budget.available if limit is None else limit
+    if budget.total > allowed:
+        raise MemoryError(
+            f"the run needs about {budget.total / 1e9:.2f} GB and may use {allowed / 1e9:.2f} GB; {budget}. Fewer chains, "
+            "seeds or draws, thinning, fewer observables or out= (draws go to disk) make it smaller"
+        )

@@ -1,0 +1,119 @@
+"""What is stored of a draw. Observables that do not change when hidden units are permuted are marked as such."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hiddencodes.models.likelihood import Likelihood
+from hiddencodes.models.mlp import MLP, Activations, Params
+from hiddencodes.models.posterior import PosteriorData
+from hiddencodes.models.posterior import log_density as posterior_log_density
+
+
+class Context(NamedTuple):
+    """One draw as an observable sees it: weights, data, and the forward pass on the training set."""
+
+    mlp: MLP
+    likelihood: Likelihood
+    params: Params
+    data: PosteriorData
+    activations: Activations
+    loss: Float[Array, ""]
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A named function of a draw.
+
+    Attributes:
+        name: Name of the variable in the run.
+        dims: Names of the axes behind ``seed, chain, draw``.
+        function: ``Context -> array``; pure JAX, no host calls.
+        invariant: Whether the value is unchanged by permutations of hidden units. Invariant observables go to the run's
+            ``posterior`` group, where convergence is judged; the others to ``units``.
+
+    Example:
+        >>> norm = Observable("readout_norm", (), lambda c: jnp.sum(c.params["readout"]["kernel"] ** 2), invariant=True)
+        >>> norm.name
+        'readout_norm'
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    function: Callable[[Context], Array] = field(repr=False)
+    invariant: bool = True
+
+
+def _class_means(c: Context) -> Float[Array, "layer class unit"]:
+    averages = jnp.asarray(c.data.class_average)
+    return jnp.stack([averages.T @ h for h in c.activations.postactivations])
+
+
+def _class_diagonal(c: Context) -> Float[Array, "layer class"]:
+    averages = jnp.asarray(c.data.class_average)
+    return jnp.stack([averages.T @ jnp.mean(h**2, axis=1) for h in c.activations.postactivations])
+
+
+def _kernel_blocks(c: Context) -> Float[Array, "layer class class_2"]:
+    # The mean over all pairs of a block is an inner product of class means; the diagonal of K is then taken out of the
+    # within-class blocks: (P_c^2 block - sum_mu K_mumu) / (P_c^2 - P_c).
+    means = _class_means(c)
+    blocks = jnp.einsum("lci,ldi->lcd", means, means) / c.mlp.width
+    counts = 1.0 / jnp.max(jnp.asarray(c.data.class_average), axis=0)
+    within = jnp.einsum("lcc->lc", blocks)
+    # A class of one pattern has no pair: its within-class block is undefined, which NaN says.
+    within = (within * counts[None, :] - _class_diagonal(c)) / (counts - 1.0)[None, :]
+    eye = jnp.eye(counts.shape[0], dtype=bool)[None, :, :]
+    return jnp.where(eye, within[:, :, None], blocks)
+
+
+def _residual_multiplier(c: Context) -> Float[Array, "pattern output"]:
+    n_temperature = c.mlp.width * jnp.asarray(c.data.temperature)
+    return (jnp.asarray(c.data.y_train) - c.activations.output) / n_temperature
+
+
+def _test_predictions(c: Context) -> Float[Array, "test_pattern output"]:
+    return c.mlp.apply(c.params, jnp.asarray(c.data.x_test)).output
+
+
+def _readout(c: Context) -> Float[Array, "output unit"]:
+    return c.params["readout"]["kernel"].T
+
+
+def _readout_overlap(c: Context) -> Float[Array, "output output_2"]:
+    a = _readout(c)
+    return a @ a.T / c.mlp.width
+
+
+def _log_density(c: Context) -> Float[Array, ""]:
+    return posterior_log_density(c.mlp, c.likelihood, c.params, c.data)
+
+
+kernel_blocks = Observable("kernel_blocks", ("layer", "class", "class_2"), _kernel_blocks)
+kernel_diagonal = Observable("kernel_diagonal", ("layer", "class"), _class_diagonal)
+train_loss = Observable("train_loss", (), lambda c: c.loss)
+residual_multiplier = Observable("residual_multiplier", ("pattern", "output"), _residual_multiplier)
+test_predictions = Observable("test_predictions", ("test_pattern", "output"), _test_predictions)
+log_density = Observable("log_density", (), _log_density)
+readout_overlap = Observable("readout_overlap", ("output", "output_2"), _readout_overlap)
+class_means = Observable("class_means", ("layer", "class", "unit"), _class_means, invariant=False)
+readout = Observable("readout", ("output", "unit"), _readout, invariant=False)
+train_predictions = Observable("train_predictions", ("pattern", "output"), lambda c: c.activations.output)
+
+
+def default_observables(likelihood: Likelihood, n_test: int) -> tuple[Observable, ...]:
+    """Everything that the diagnostics and the report read.
+
+    Args:
+        likelihood: The residual multiplier belongs to the Gaussian likelihood.
+        n_test: Test predictions are left out when there is no test set.
+    """
+    chosen = [kernel_blocks, kernel_diagonal, train_loss, log_density, readout_overlap, class_means, readout]
+    if likelihood.name == "gaussian":
+        chosen.append(residual_multiplier)
+    if n_test:
+        chosen.append(test_predictions)
+    return tuple(chosen)

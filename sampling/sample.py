@@ -1,0 +1,248 @@
+"""The public call: posterior in, run out."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import PRNGKeyArray
+
+from hiddencodes.models import Posterior, PosteriorData
+from hiddencodes.models.likelihood import Likelihood
+from hiddencodes.sampling import adaptation, memory, run_tree
+from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc
+from hiddencodes.sampling.hmc import hmc
+from hiddencodes.sampling.mala import mala
+from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, numpyro_nuts, run_numpyro
+from hiddencodes.sampling.nuts import nuts
+from hiddencodes.sampling.observables import Observable, default_observables
+from hiddencodes.sampling.run_chains import SEGMENTS, Finished, Plan, Report, Segment, run_chains
+from hiddencodes.sampling.sampler import Sampler
+from hiddencodes.sampling.target import NetworkTarget
+
+Precision = Literal["float64", "float32"]
+
+_SAMPLERS: dict[str, Callable[[], Sampler | NumPyroNUTS]] = {
+    "hmc": hmc,
+    "nuts": nuts,
+    "adjusted_mclmc": adjusted_mclmc,
+    "mala": mala,
+    "numpyro_nuts": numpyro_nuts,
+}
+SAMPLER_NAMES = tuple(_SAMPLERS)
+# A segment's buffer on the device is kept below this, so that memory does not grow with the number of draws.
+_SEGMENT_BYTES = 256e6
+
+
+def sample(
+    posterior: Posterior | Sequence[Posterior],
+    *,
+    sampler: str | Sampler | NumPyroNUTS = "hmc",
+    chains: int = 4,
+    seeds: int | Sequence[int] = 1,
+    draws: int = 1000,
+    warmup: int = 1000,
+    thin: int = 1,
+    observables: Sequence[Observable] | None = None,
+    out: str | Path | None = None,
+    precision: Precision = "float64",
+    key: int | PRNGKeyArray = 0,
+    superchains: int | None = None,
+    memory_limit: int | None = None,
+    progress: Report | None = None,
+    verbose: bool = True,
+) -> xr.DataTree:
+    """Sample posteriors of a network's weights with many chains and seeds in one compiled program.
+
+    Every chain starts from its own draw of the prior; the temperature is annealed geometrically to its target over the
+    first 70 % of warm-up, with step size and metric pooled over the chains of a seed.
+
+    Args:
+        posterior: One posterior, shared by all seeds, or one per seed (same network and shapes, other data).
+        sampler: ``"hmc"`` (default), ``"nuts"``, ``"adjusted_mclmc"``, ``"mala"``, ``"numpyro_nuts"``, or what the
+            functions of these names return.
+        chains: Chains per seed.
+        seeds: Number of seeds, or their numbers. A seed has its own chains and its own tuning.
+        draws: Stored draws per chain.
+        warmup: Warm-up iterations, not stored.
+        thin: Transitions per stored draw.
+        observables: What is stored of a draw; see `default_observables`.
+        out: Folder (zarr) that receives the draws segment by segment; must not exist. None keeps the run in memory.
+        precision: ``"float64"`` or ``"float32"``. Double precision is the default because single precision saves little
+            time on a CPU; ``benchmarks/speed/does_float32_keep_acceptance.py`` measures both.
+        key: Random key, or the integer to make one from.
+        superchains: Number of distinct starting points per seed; chains that share one form a superchain of the nested
+            R-hat. None gives every chain its own.
+        memory_limit: Bytes the run may use; None for all that is free.
+        progress: Called from the host between segments with a `Progress`.
+        verbose: Print the memory budget to the standard error stream before compiling.
+
+    Returns:
+        A run with the groups ``posterior`` (invariant observables), ``units``, ``sample_stats``, ``final``,
+        ``constant_data`` and ``observed_data``; the leading axes are ``seed, chain, draw``. ArviZ reads it as it is.
+
+    Raises:
+        ValueError: If an argument is out of range or posteriors do not fit together.
+        FileExistsError: If ``out`` exists.
+        MemoryError: If the run would not fit, before anything is compiled.
+
+    Example:
+        >>> from hiddencodes.models import MLP, mean_field, sigmoidal
+        >>> from hiddencodes.tasks import orthogonal_classes
+        >>> task = orthogonal_classes(n_train=8)
+        >>> mlp = MLP(task.n_inputs, task.n_outputs, 10, 1, sigmoidal, mean_field)
+        >>> run = sample(Posterior(mlp, task, n_temperature=0.1), chains=2, draws=5, warmup=20, verbose=False)
+        >>> dict(run["posterior"]["kernel_blocks"].sizes)
+        {'seed': 1, 'chain': 2, 'draw': 5, 'layer': 1, 'class': 3, 'class_2': 3}
+    """
+    seed_numbers = _seed_numbers(seeds)
+    posteriors = _posteriors(posterior, len(seed_numbers))
+    chosen = _sampler(sampler)
+    for name, value, least in (
+        ("chains", chains, 1), ("draws", draws, 1), ("warmup", warmup, 0), ("thin", thin, 1),
+    ):  # fmt: skip
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+    if precision not in ("float64", "float32"):
+        raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
+    if superchains is not None and (superchains < 1 or chains % superchains):
+        raise ValueError(f"superchains: expected a divisor of chains={chains}, got {superchains!r}")
+    path = None if out is None else Path(out)
+    if path is not None and path.exists():
+        raise FileExistsError(f"out: {str(path)!r} exists; name a new folder")
+
+    first = posteriors[0]
+    assert isinstance(first.likelihood, Likelihood)
+    if observables is None:
+        observables = default_observables(first.likelihood, first.task.n_test)
+    target = NetworkTarget(first.mlp, first.likelihood, tuple(observables))
+    with jax.enable_x64(precision == "float64"):
+        dtype = np.dtype(precision)
+        data = stack_data(posteriors, dtype)
+        superchain = np.arange(chains) // (chains // (superchains or chains))
+        plan = Plan(seed_numbers, chains, warmup, draws, thin, superchain, capacity=1)
+        per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
+        capacity = max(1, min(-(-draws // SEGMENTS), int(_SEGMENT_BYTES // per_draw)))
+        plan = plan._replace(capacity=capacity)
+        tuned = chosen if isinstance(chosen, Sampler) else chosen.as_sampler()
+        budget = memory.memory_budget(target, data, tuned, plan, dtype, streamed=path is not None)
+        if verbose:
+            print(budget, file=sys.stderr)
+        memory.check(budget, memory_limit)
+
+        coords = run_tree.coordinates(first, plan)
+        constants = run_tree.constants(posteriors, plan)
+        attrs = run_tree.attributes(
+            posteriors, tuned, plan, precision=precision, initialization=_initialization(posteriors, plan),
+            key=str(key) if isinstance(key, int) else json.dumps(np.asarray(jax.random.key_data(key)).tolist()),
+        )  # fmt: skip
+        if path is not None:
+            run_tree.write(path, constants, {**attrs, "complete": 0})
+        collected: list[dict[str, xr.Dataset]] = []
+
+        def consume(segment: Segment) -> None:
+            datasets = run_tree.segment_datasets(segment, observables, tuned, plan, coords)
+            if path is None:
+                collected.append(datasets)
+            else:
+                run_tree.append(path, datasets)
+
+        random_key = jax.random.key(key) if isinstance(key, int) else key
+        report: Report = progress or (lambda event: None)
+        if isinstance(chosen, NumPyroNUTS):
+            finished = run_numpyro(chosen, posteriors, target, data, plan, random_key, consume, report)
+        else:
+            temperature = np.asarray([p.temperature for p in posteriors], float)
+            finished = run_chains(
+                target, data, temperature, chosen, plan, random_key, dtype, consume, report
+            )
+        final = _final(target, finished, data, coords)
+    step_size = xr.Dataset({"step_size": (("seed",), np.asarray(finished.tuning.step_size))})
+    attrs |= {"timings": json.dumps(finished.seconds), "trajectory_length": float(finished.tuning.length)}
+    if path is not None:
+        run_tree.write(path, {"final": final, "tuning": step_size.assign_coords(seed=seed_numbers)}, {**attrs, "complete": 1})
+        return run_tree.open_run(path)
+    groups = {name: xr.concat([c[name] for c in collected], "draw") for name in collected[0]}
+    groups |= {"final": final, "tuning": step_size.assign_coords(seed=seed_numbers), **constants}
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {**attrs, "complete": 1}
+    return tree
+
+
+def _seed_numbers(seeds: int | Sequence[int]) -> np.ndarray:
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not numbers or len(set(numbers)) < len(numbers) or any(n < 0 or n != int(n) for n in numbers):
+        raise ValueError(f"seeds: expected a positive number or distinct non-negative integers, got {seeds!r}")
+    return np.asarray(numbers, int)
+
+
+def _posteriors(posterior: Posterior | Sequence[Posterior], n_seeds: int) -> list[Posterior]:
+    posteriors = [posterior] * n_seeds if isinstance(posterior, Posterior) else list(posterior)
+    if len(posteriors) != n_seeds:
+        raise ValueError(f"posterior: expected one or one per seed ({n_seeds}), got {len(posteriors)}")
+    first = posteriors[0]
+    for i, p in enumerate(posteriors):
+        ours = (p.mlp, p.likelihood, p.prior, p.task.x_train.shape, p.task.x_test.shape, p.task.class_names)
+        theirs = (
+            first.mlp, first.likelihood, first.prior, first.task.x_train.shape, first.task.x_test.shape,
+            first.task.class_names,
+        )  # fmt: skip
+        if ours != theirs:
+            raise ValueError(f"posterior: number {i} differs from the first in network, likelihood, prior or shapes")
+    return posteriors
+
+
+def _sampler(sampler: str | Sampler | NumPyroNUTS) -> Sampler | NumPyroNUTS:
+    if not isinstance(sampler, str):
+        return sampler
+    if sampler not in _SAMPLERS:
+        raise ValueError(f"sampler: {sampler!r} is unknown; expected one of {sorted(_SAMPLERS)}")
+    return _SAMPLERS[sampler]()
+
+
+def stack_data(posteriors: Sequence[Posterior], dtype: Any) -> PosteriorData:
+    """The posteriors' arrays with a leading seed axis, floating-point ones in ``dtype``."""
+
+    def stack(*leaves: Any) -> Any:
+        array = np.stack([np.asarray(leaf) for leaf in leaves])
+        return jnp.asarray(array, dtype if array.dtype.kind == "f" else np.int32)
+
+    return jax.tree.map(stack, *(p.data() for p in posteriors))
+
+
+def _initialization(posteriors: Sequence[Posterior], plan: Plan) -> str:
+    starts = len(np.unique(plan.superchain))
+    temperature = posteriors[0].temperature
+    assert temperature is not None
+    text = f"{starts} independent prior draws per seed"
+    if temperature < adaptation.ANNEAL_FROM and plan.warmup:
+        text += f", temperature annealed from {adaptation.ANNEAL_FROM:g} to {temperature:.3g}"
+    return text
+
+
+
+
+def _final(target: NetworkTarget, finished: Finished, data: PosteriorData, coords: dict[str, Any]) -> xr.Dataset:
+    """Activations of every unit on every training pattern at the last draw, in single precision."""
+    activations = _final_activations(target, finished.q, data)
+    dims = ("seed", "chain", "layer", "unit", "pattern")
+    dataset = xr.Dataset({"activations": (dims, np.asarray(activations, np.float32))})
+    return dataset.assign_coords({name: coords[name] for name in dims})
+
+
+def _final_activations_of_lane(target: NetworkTarget, q: Any, data: PosteriorData) -> Any:
+    hidden = target.mlp.apply(target.params(q, data), jnp.asarray(data.x_train)).postactivations
+    return jnp.stack([h.T for h in hidden])
+
+
+def _final_activations_(target: NetworkTarget, q: Any, data: PosteriorData) -> Any:
+    of_chain = jax.vmap(lambda q, data: _final_activations_of_lane(target, q, data), in_axes=(0, None))
+    return jax.vmap(of_chain)(q, data)
+
+
+_final_activations = jax.jit(_final_activations_, static_argnums=0)
