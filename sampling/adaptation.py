@@ -31,6 +31,7 @@ class Schedule(NamedTuple):
     Attributes:
         log_heat: log of (temperature / target temperature), per seed (iteration, seed).
         gain: Gain of the Robbins-Monro update of the log step size (iteration, seed).
+        coarse: Whether step sizes may still be far off (iteration,).
         measure: Whether the iteration contributes to the metric (iteration,).
         set_metric: Whether the metric is replaced after the iteration (iteration,).
         average_weight: Weight of the iteration in the final averages (iteration,).
@@ -38,6 +39,7 @@ class Schedule(NamedTuple):
 
     log_heat: Float[np.ndarray, "iteration seed"]
     gain: Float[np.ndarray, "iteration seed"]
+    coarse: Bool[np.ndarray, " iteration"]
     measure: Bool[np.ndarray, " iteration"]
     set_metric: Bool[np.ndarray, " iteration"]
     average_weight: Float[np.ndarray, " iteration"]
@@ -60,6 +62,7 @@ def schedule(warmup: int, temperatures: Float[np.ndarray, " seed"]) -> Schedule:
     return Schedule(
         log_heat=fraction_left[:, None] * total_heat[None, :],
         gain=gain / (1.0 + settled[:, None] / 5.0) ** 0.6,
+        coarse=average_weight == 0.0,
         measure=measure,
         set_metric=set_metric,
         average_weight=average_weight,
@@ -204,6 +207,10 @@ def update(
 
     acceptance = jnp.where(finite, info.acceptance_rate.astype(dtype), 0.0)
     error = jnp.sum(acceptance, axis=1) / n_healthy - sampler.target_acceptance
+    # A chain that falls behind the temperature rejects everything and drags the pooled step down until it moves again.
+    # Far from the target both ends weigh alike, so that the step comes back as fast as it went.
+    one_sided = jnp.where(error > 0.0, error / (1.0 - sampler.target_acceptance), error / sampler.target_acceptance)
+    error = jnp.where(jnp.asarray(now.coarse), one_sided, error)
     error = jnp.where(jnp.any(finite, axis=1), error, 0.0)
     log_step_size = state.log_step_size + jnp.asarray(now.gain, dtype) * error
 
