@@ -47,7 +47,8 @@ def evaluate(activation: Activation, z: Float[np.ndarray, "*shape"]) -> Float[np
         [0.76159416]
     """
     with jax.enable_x64(True):
-        return np.asarray(activation(jnp.asarray(z, dtype=jnp.float64)))
+        argument = jnp.asarray(z, dtype=jnp.float64)  # pyright: ignore[reportUnknownMemberType]
+        return np.asarray(activation(argument))
 
 
 def piecewise_linear_form(activation: Activation) -> PiecewiseLinear:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import ArrayLike
 
 from hiddencodes.models.activations import Activation, erf, sigmoidal
 from hiddencodes.models.gaussian_integrals import (
@@ -54,7 +53,7 @@ class ClassMeanPrior(NamedTuple):
     variance: Float[np.ndarray, "layer class"]
 
 
-def _variance(name: str, value: ArrayLike) -> Float[np.ndarray, "..."]:
+def _variance(name: str, value: float | Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     array = np.asarray(value, dtype=np.float64)
     if not np.all(np.isfinite(array)) or np.any(array < 0.0):
         raise ValueError(f"{name} must be finite and non-negative, got a smallest entry of {np.min(array)}")
@@ -72,7 +71,7 @@ def _homogeneous_kernel(
     return scale * ((form.slope + bend) * form.slope * correlation + bend**2 * rectified)
 
 
-def activation_mean(activation: Activation, q: ArrayLike) -> Float[np.ndarray, "..."]:
+def activation_mean(activation: Activation, q: float | Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """E φ(u) for u ~ N(0, q), elementwise.
 
     Args:
@@ -88,7 +87,7 @@ def activation_mean(activation: Activation, q: ArrayLike) -> Float[np.ndarray, "
 
     Example:
         >>> from hiddencodes.models.activations import relu, sigmoidal
-        >>> print(activation_mean(sigmoidal, [0.5, 2.0]), activation_mean(relu, 2 * np.pi))
+        >>> print(activation_mean(sigmoidal, np.array([0.5, 2.0])), activation_mean(relu, 2 * np.pi))
         [0.5 0.5] 1.0
     """
     variance = _variance("q", q)
@@ -102,7 +101,10 @@ def activation_mean(activation: Activation, q: ArrayLike) -> Float[np.ndarray, "
 
 
 def activation_kernel(
-    activation: Activation, q1: ArrayLike, q2: ArrayLike, c: ArrayLike
+    activation: Activation,
+    q1: float | Float[np.ndarray, "..."],
+    q2: float | Float[np.ndarray, "..."],
+    c: float | Float[np.ndarray, "..."],
 ) -> Float[np.ndarray, "..."]:
     """E φ(u)φ(v) for (u, v) ~ N(0, [[q1, c], [c, q2]]), elementwise with broadcasting.
 
@@ -133,7 +135,7 @@ def activation_kernel(
         >>> from hiddencodes.models.activations import relu, sigmoidal
         >>> print(round(float(activation_kernel(sigmoidal, 1.0, 1.0, 1.0)), 6))
         0.354619
-        >>> print(activation_kernel(relu, 1.0, 4.0, [-2.0, 2.0]))
+        >>> print(activation_kernel(relu, 1.0, 4.0, np.array([-2.0, 2.0])))
         [0. 1.]
     """
     first, second = _variance("q1", q1), _variance("q2", q2)

@@ -1,7 +1,7 @@
 """The posterior over weights: prior, likelihood, temperature and task in one object."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -89,7 +89,7 @@ class Posterior:
 
     mlp: MLP
     task: Task
-    prior: GaussianPrior = GaussianPrior()
+    prior: GaussianPrior = field(default_factory=GaussianPrior)
     likelihood: Likelihood | str = "gaussian"
     temperature: float | None = None
     n_temperature: float | None = None

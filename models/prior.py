@@ -45,7 +45,9 @@ class GaussianPrior:
     def __post_init__(self) -> None:  # noqa: D105
         rule = self.readout_variance
         if isinstance(rule, str) and rule not in READOUT_RULES:
-            raise ValueError(f"readout_variance: {rule!r} is unknown; expected a number or one of {READOUT_RULES}")
+            raise ValueError(
+                f"readout_variance: {rule!r} is unknown; expected a number or one of {READOUT_RULES}"
+            )
         for name in ("readout_variance", "readout_scale", "hidden_variance", "bias_variance"):
             value = getattr(self, name)
             if not isinstance(value, str) and not 0.0 < value < float("inf"):
@@ -87,7 +89,9 @@ def log_prior(params: Params, std: dict[str, dict[str, float]] | Params) -> Floa
 
     def leaf(w: Array, s: Array | float) -> Array:
         s = jnp.asarray(s, w.dtype)
-        return -0.5 * jnp.sum((w / s) ** 2) - w.size * (jnp.log(s) + 0.5 * jnp.log(2 * jnp.pi).astype(w.dtype))
+        return -0.5 * jnp.sum((w / s) ** 2) - w.size * (
+            jnp.log(s) + 0.5 * jnp.log(2 * jnp.pi).astype(w.dtype)
+        )
 
     return jnp.stack(jax.tree.leaves(jax.tree.map(leaf, params, std))).sum()
 

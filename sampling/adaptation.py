@@ -131,7 +131,10 @@ def init(sampler: Sampler, q: Float[Array, "seed chain dimension"]) -> Adaptatio
 
 
 def n_steps(
-    sampler: Sampler, log_step_size: Float[Array, " seed"], log_length: Float[Array, ""], jitter: Float[Array, ""]
+    sampler: Sampler,
+    log_step_size: Float[Array, " seed"],
+    log_length: Float[Array, ""],
+    jitter: Float[Array, ""],
 ) -> Int[Array, ""]:
     """The number of integration steps of a draw, one number for all lanes.
 
@@ -209,7 +212,9 @@ def update(
     error = jnp.sum(acceptance, axis=1) / n_healthy - sampler.target_acceptance
     # A chain that falls behind the temperature rejects everything and drags the pooled step down until it moves again.
     # Far from the target both ends weigh alike, so that the step comes back as fast as it went.
-    one_sided = jnp.where(error > 0.0, error / (1.0 - sampler.target_acceptance), error / sampler.target_acceptance)
+    one_sided = jnp.where(
+        error > 0.0, error / (1.0 - sampler.target_acceptance), error / sampler.target_acceptance
+    )
     error = jnp.where(jnp.asarray(now.coarse), one_sided, error)
     error = jnp.where(jnp.any(finite, axis=1), error, 0.0)
     log_step_size = state.log_step_size + jnp.asarray(now.gain, dtype) * error

@@ -48,7 +48,7 @@ def initial_positions(
         dimension: D.
         dtype: Floating-point type.
     """
-    one = lambda key, s: jax.random.normal(jax.random.fold_in(key, s), (dimension,), dtype)  # noqa: E731
+    one = lambda key, s: jax.random.normal(jax.random.fold_in(key, s), (dimension,), dtype)
     return _over_lanes(one, (0, None), (None, 0))(keys, superchain)
 
 
@@ -65,9 +65,13 @@ def _step_lanes(
 ) -> tuple[Any, StepInfo]:
     """One transition of every lane with the same number of integration steps."""
 
-    def lane(key: Any, state: Any, data: Any, step_size: Array, scale: Array, beta: Array) -> tuple[Any, StepInfo]:
+    def lane(
+        key: Any, state: Any, data: Any, step_size: Array, scale: Array, beta: Array
+    ) -> tuple[Any, StepInfo]:
         density = log_density(target, data, scale, beta)
-        return sampler.step(jax.random.fold_in(key, iteration), state, density, step_size, steps, sampler.max_steps)
+        return sampler.step(
+            jax.random.fold_in(key, iteration), state, density, step_size, steps, sampler.max_steps
+        )
 
     lanes = _over_lanes(lane, (0, 0, 0, 0, 0, 0), (0, 0, None, None, None, None))
     return lanes(keys, state, data, tuning.step_size, tuning.scale, inverse_temperature)
@@ -88,7 +92,11 @@ def _finite(state: Any) -> Bool[Array, "seed chain"]:
 
 @partial(jax.jit, static_argnames=("sampler", "target"))
 def init_adaptation(
-    sampler: Sampler, target: Target, keys: PRNGKeyArray, superchain: Int[Array, " chain"], like: Float[Array, ""]
+    sampler: Sampler,
+    target: Target,
+    keys: PRNGKeyArray,
+    superchain: Int[Array, " chain"],
+    like: Float[Array, ""],
 ) -> tuple[Float[Array, "seed chain dimension"], AdaptationState]:
     """Starting points and the adaptation's state, in the floating-point type of ``like``."""
     q = initial_positions(keys, superchain, target.dimension, like.dtype)
@@ -196,7 +204,9 @@ def _sampling_segment(
     return SegmentResult(state, observed, stats)
 
 
-warmup_segment = jax.jit(_warmup_segment, static_argnames=("sampler", "target"), donate_argnames=("q", "state"))
+warmup_segment = jax.jit(
+    _warmup_segment, static_argnames=("sampler", "target"), donate_argnames=("q", "state")
+)
 sampling_segment = jax.jit(
     _sampling_segment, static_argnames=("sampler", "target", "capacity"), donate_argnames=("state",)
 )

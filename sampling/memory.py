@@ -43,7 +43,8 @@ class MemoryBudget(NamedTuple):
     def __str__(self) -> str:
         """One line for the terminal."""
         parts = ", ".join(
-            f"{name} {getattr(self, name) / 1e6:.1f}" for name in ("data", "chains", "activations", "segment", "trace")
+            f"{name} {getattr(self, name) / 1e6:.1f}"
+            for name in ("data", "chains", "activations", "segment", "trace")
         )
         return f"memory: {self.total / 1e6:.1f} MB of {self.available / 1e6:.0f} MB free ({parts})"
 

@@ -81,9 +81,7 @@ def run_model(
     """
     from numpyro.infer import MCMC, NUTS
 
-    kernel = NUTS(
-        model, target_accept_prob=settings.target_acceptance, max_tree_depth=settings.max_doublings
-    )
+    kernel = NUTS(model, target_accept_prob=settings.target_acceptance, max_tree_depth=settings.max_doublings)
     mcmc = MCMC(
         kernel, num_warmup=warmup, num_samples=draws * thin, num_chains=chains, thinning=thin,
         chain_method="vectorized", progress_bar=False,
@@ -117,7 +115,11 @@ def run_numpyro(
     statistics: list[dict[str, np.ndarray]] = []
     last: list[Any] = []
     for s, posterior in enumerate(posteriors):
-        report(Progress("sampling", s * plan.draws, len(posteriors) * plan.draws, 0.0, float("nan"), float("nan")))
+        report(
+            Progress(
+                "sampling", s * plan.draws, len(posteriors) * plan.draws, 0.0, float("nan"), float("nan")
+            )
+        )
         unique = [posterior.sample_prior(jax.random.fold_in(keys[s, 0], int(c))) for c in plan.superchain]
         flat = {
             f"{layer}.{leaf}": jnp.stack([p[layer][leaf] for p in unique])
@@ -147,7 +149,9 @@ def run_numpyro(
         )
     )
     q = jnp.stack(last)
-    tuning = Tuning(jnp.asarray(step_sizes), jnp.asarray(float("nan")), jnp.ones((len(posteriors), q.shape[-1])))
+    tuning = Tuning(
+        jnp.asarray(step_sizes), jnp.asarray(float("nan")), jnp.ones((len(posteriors), q.shape[-1]))
+    )
     return Finished(q, tuning, {"compile": 0.0, "warmup": 0.0, "sampling": time.perf_counter() - begin})
 
 

@@ -95,7 +95,8 @@ def segment_datasets(
 
     def dataset(variables: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> xr.Dataset:
         arranged = {
-            name: ((*SAMPLE_DIMS, *dims), np.moveaxis(values, 0, 2)) for name, (dims, values) in variables.items()
+            name: ((*SAMPLE_DIMS, *dims), np.moveaxis(values, 0, 2))
+            for name, (dims, values) in variables.items()
         }
         return _with_coords(xr.Dataset(arranged), coords)
 
@@ -132,7 +133,8 @@ def attributes(posteriors: Sequence[Posterior], sampler: Sampler, plan: Plan, **
         "max_steps": sampler.max_steps,
     }
     versions = {
-        name: importlib.metadata.version(name) for name in ("jax", "flax", "blackjax", "numpyro", "arviz", "numpy")
+        name: importlib.metadata.version(name)
+        for name in ("jax", "flax", "blackjax", "numpyro", "arviz", "numpy")
     }
     likelihood = p.likelihood if isinstance(p.likelihood, str) else p.likelihood.name
     return {
@@ -157,7 +159,9 @@ def attributes(posteriors: Sequence[Posterior], sampler: Sampler, plan: Plan, **
 def _zarr_warnings_off() -> Iterator[None]:
     # Zarr 3 warns that its string type is not in the specification yet; every reader we support reads it.
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(does not have a Zarr V3 specification|Consolidated metadata).*")
+        warnings.filterwarnings(
+            "ignore", message=".*(does not have a Zarr V3 specification|Consolidated metadata).*"
+        )
         yield
 
 

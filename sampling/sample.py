@@ -158,14 +158,16 @@ def sample(
             finished = run_numpyro(chosen, posteriors, target, data, plan, random_key, consume, report)
         else:
             temperature = np.asarray([p.temperature for p in posteriors], float)
-            finished = run_chains(
-                target, data, temperature, chosen, plan, random_key, dtype, consume, report
-            )
+            finished = run_chains(target, data, temperature, chosen, plan, random_key, dtype, consume, report)
         final = _final(target, finished, data, coords)
     step_size = xr.Dataset({"step_size": (("seed",), np.asarray(finished.tuning.step_size))})
     attrs |= {"timings": json.dumps(finished.seconds), "trajectory_length": float(finished.tuning.length)}
     if path is not None:
-        run_tree.write(path, {"final": final, "tuning": step_size.assign_coords(seed=seed_numbers)}, {**attrs, "complete": 1})
+        run_tree.write(
+            path,
+            {"final": final, "tuning": step_size.assign_coords(seed=seed_numbers)},
+            {**attrs, "complete": 1},
+        )
         return run_tree.open_run(path)
     groups = {name: xr.concat([c[name] for c in collected], "draw") for name in collected[0]}
     groups |= {"final": final, "tuning": step_size.assign_coords(seed=seed_numbers), **constants}
@@ -177,7 +179,9 @@ def sample(
 def _seed_numbers(seeds: int | Sequence[int]) -> np.ndarray:
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers or len(set(numbers)) < len(numbers) or any(n < 0 or n != int(n) for n in numbers):
-        raise ValueError(f"seeds: expected a positive number or distinct non-negative integers, got {seeds!r}")
+        raise ValueError(
+            f"seeds: expected a positive number or distinct non-negative integers, got {seeds!r}"
+        )
     return np.asarray(numbers, int)
 
 
@@ -193,7 +197,9 @@ def _posteriors(posterior: Posterior | Sequence[Posterior], n_seeds: int) -> lis
             first.task.class_names,
         )  # fmt: skip
         if ours != theirs:
-            raise ValueError(f"posterior: number {i} differs from the first in network, likelihood, prior or shapes")
+            raise ValueError(
+                f"posterior: number {i} differs from the first in network, likelihood, prior or shapes"
+            )
     return posteriors
 
 
@@ -225,9 +231,9 @@ def _initialization(posteriors: Sequence[Posterior], plan: Plan) -> str:
     return text
 
 
-
-
-def _final(target: NetworkTarget, finished: Finished, data: PosteriorData, coords: dict[str, Any]) -> xr.Dataset:
+def _final(
+    target: NetworkTarget, finished: Finished, data: PosteriorData, coords: dict[str, Any]
+) -> xr.Dataset:
     """Activations of every unit on every training pattern at the last draw, in single precision."""
     activations = _final_activations(target, finished.q, data)
     dims = ("seed", "chain", "layer", "unit", "pattern")

@@ -70,10 +70,14 @@ class Sampler:
     initial_step_size: Callable[[int], float] = field(repr=False)
     length_unit: Callable[[int], float] = field(repr=False)
     init: Callable[[Array, LogDensity], Any] = field(repr=False)
-    step: Callable[[PRNGKeyArray, Any, LogDensity, Array, Array, int], tuple[Any, StepInfo]] = field(repr=False)
+    step: Callable[[PRNGKeyArray, Any, LogDensity, Array, Array, int], tuple[Any, StepInfo]] = field(
+        repr=False
+    )
 
     def __post_init__(self) -> None:  # noqa: D105
         if not 0.0 < self.target_acceptance < 1.0:
-            raise ValueError(f"target_acceptance: expected a number in (0, 1), got {self.target_acceptance!r}")
+            raise ValueError(
+                f"target_acceptance: expected a number in (0, 1), got {self.target_acceptance!r}"
+            )
         if self.max_steps < 1:
             raise ValueError(f"max_steps: expected at least 1, got {self.max_steps!r}")
