@@ -166,6 +166,6 @@ class MLP:
         return result
 
 
-def shapes(mlp: MLP) -> Params:
-    """The pytree of weight shapes (`jax.ShapeDtypeStruct` leaves in the default float type)."""
+def weight_shapes(mlp: MLP) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """The weights' shapes, in the structure of `Params`."""
     return jax.eval_shape(mlp.init, jax.random.key(0))

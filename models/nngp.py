@@ -116,8 +116,8 @@ def activation_kernel(
         erf:            (2/π) arcsin(2c / √((1 + 2 q1)(1 + 2 q2)))
         sigmoidal:      1/4 + (1/2π) arcsin((π/2) c / √((1 + π q1/2)(1 + π q2/2)))
 
-    Other piecewise linear functions and smooth functions are integrated numerically, to better than 1e-9 for
-    variances up to 30 (`hiddencodes.models.gaussian_integrals`).
+    Other piecewise linear functions and smooth functions are integrated numerically, to better than 1e-9 of
+    max(1, √(q1 q2)) (`hiddencodes.models.gaussian_integrals`).
 
     Args:
         activation: φ.

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from hiddencodes.models.likelihood import Likelihood
 from hiddencodes.models.likelihood import likelihood as likelihood_by_name
-from hiddencodes.models.mlp import MLP, Activations, Params
+from hiddencodes.models.mlp import MLP, Activations, Params, weight_shapes
 from hiddencodes.models.prior import GaussianPrior, log_prior, sample_prior
 from hiddencodes.tasks import Task
 
@@ -170,7 +170,7 @@ class Posterior:
         import numpyro.distributions as dist
 
         std = self.prior.standard_deviations(self.mlp, self.task.n_train)
-        shapes = jax.eval_shape(self.mlp.init, jax.random.key(0))
+        shapes = weight_shapes(self.mlp)
         y_train = jnp.asarray(self.task.y_train)
 
         def model() -> None:

@@ -148,7 +148,7 @@ def n_steps(
 
 def halton(iteration: Int[Array, ""], dtype: jnp.dtype) -> Float[Array, ""]:
     """Element ``iteration`` + 1 of the base-2 Halton sequence in (0, 1): jitter that fills the interval evenly."""
-    bits = jnp.arange(20)
+    bits = jnp.arange(20, dtype=jnp.int32)
     digits = jnp.right_shift(iteration + 1, bits) & 1
     return jnp.sum(digits.astype(dtype) * jnp.exp2(-(bits + 1).astype(dtype)))
 
@@ -223,8 +223,9 @@ def update(
     if sampler.tunes_length:
         weight = acceptance * (~info.diverging).astype(dtype)
         gradient = jitter * _length_gradient(old_q, info, state, weight)
-        # optax descends; the criterion is to be climbed.
-        update_, optimizer = _LENGTH_OPTIMIZER.update(-gradient, state.optimizer)
+        # optax descends, the criterion is to be climbed; Adam raises a float to an integer power.
+        with jax.numpy_dtype_promotion("standard"):
+            update_, optimizer = _LENGTH_OPTIMIZER.update(-gradient, state.optimizer)
         assert isinstance(update_, jax.Array)
         log_length = log_length + jnp.clip(update_, -_LARGEST_LENGTH_UPDATE, _LARGEST_LENGTH_UPDATE)
         shortest = jnp.mean(log_step_size)

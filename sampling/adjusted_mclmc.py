@@ -3,6 +3,7 @@
 from typing import Any
 
 import blackjax
+import jax
 import jax.numpy as jnp
 from blackjax.mcmc import adjusted_mclmc as blackjax_adjusted_mclmc
 from jaxtyping import Array, PRNGKeyArray
@@ -27,7 +28,9 @@ def step(
 ) -> tuple[Any, StepInfo]:
     """One draw: ``n_steps`` isokinetic McLachlan steps (two gradients each) and a Metropolis test."""
     del max_steps
-    new_state, info = _kernel(key, state, log_density, step_size, integration_steps_params=(n_steps,))  # pyright: ignore
+    # BlackJAX multiplies the integer number of steps by the step size, which strict promotion forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        new_state, info = _kernel(key, state, log_density, step_size, integration_steps_params=(n_steps,))  # pyright: ignore
     return new_state, StepInfo(
         acceptance_rate=info.acceptance_rate,
         diverging=info.is_divergent,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from hiddencodes.sampling import adaptation
 from hiddencodes.sampling.adaptation import AdaptationState, Schedule, Tuning
@@ -38,7 +38,7 @@ def _over_lanes(function: Any, seed_axes: tuple[Any, ...], chain_axes: tuple[Any
 
 
 def initial_positions(
-    keys: PRNGKeyArray, superchain: Int[Array, " chain"], dimension: int, dtype: Any
+    keys: Key[Array, " seed"], superchain: Int[Array, " chain"], dimension: int, dtype: Any
 ) -> Float[Array, "seed chain dimension"]:
     """Independent draws from the prior, one for every superchain of every seed.
 
@@ -56,7 +56,7 @@ def _step_lanes(
     sampler: Sampler,
     target: Target,
     iteration: Int[Array, ""],
-    keys: PRNGKeyArray,
+    keys: Key[Array, "seed chain"],
     state: Any,
     data: Any,
     tuning: Tuning,
@@ -94,7 +94,7 @@ def _finite(state: Any) -> Bool[Array, "seed chain"]:
 def init_adaptation(
     sampler: Sampler,
     target: Target,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " seed"],
     superchain: Int[Array, " chain"],
     like: Float[Array, ""],
 ) -> tuple[Float[Array, "seed chain dimension"], AdaptationState]:
@@ -108,7 +108,7 @@ def _warmup_segment(
     target: Target,
     first: Int[Array, ""],
     n_iterations: Int[Array, ""],
-    keys: PRNGKeyArray,
+    keys: Key[Array, "seed chain"],
     q: Float[Array, "seed chain dimension"],
     state: AdaptationState,
     data: Any,
@@ -147,7 +147,7 @@ def _sampling_segment(
     first: Int[Array, ""],
     n_draws: Int[Array, ""],
     thin: Int[Array, ""],
-    keys: PRNGKeyArray,
+    keys: Key[Array, "seed chain"],
     state: Any,
     data: Any,
     tuning: Tuning,
@@ -226,7 +226,7 @@ def start_sampling(
     return _init_lanes(sampler, target, q, data, tuning.scale, inverse_temperature), tuning
 
 
-def lane_keys(key: PRNGKeyArray, seeds: Int[np.ndarray, " seed"], chains: int) -> PRNGKeyArray:
+def lane_keys(key: PRNGKeyArray, seeds: Int[np.ndarray, " seed"], chains: int) -> Key[Array, "seed chain"]:
     """One key per (seed, chain): a lane's stream depends on its own seed and chain number only."""
     per_seed = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.asarray(seeds, jnp.uint32))
     split = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))

@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from hiddencodes.models.likelihood import Likelihood
-from hiddencodes.models.mlp import MLP, Params
+from hiddencodes.models.mlp import MLP, Params, weight_shapes
 from hiddencodes.models.posterior import PosteriorData, train_loss
 from hiddencodes.sampling.observables import Context, Observable
 
 
+@runtime_checkable
 class Target(Protocol):
     """A density ``exp(-|q|^2/2 - loss(q, data)/T)`` over flat coordinates q, and what is recorded of q.
 
@@ -72,19 +72,14 @@ class NetworkTarget:
         """Number of weights and biases."""
         return self.mlp.n_parameters
 
-    def _template(self) -> Params:
-        shapes = jax.eval_shape(self.mlp.init, jax.random.key(0))
-        return jax.tree.map(lambda s: np.zeros(s.shape), shapes)
-
     def groups(self) -> Int[np.ndarray, " dimension"]:
         """Permuting hidden units exchanges all weights of one input, of one layer between hidden layers, of one output."""
-        template = self._template()
         ids: dict[str, dict[str, np.ndarray]] = {}
         used = 0
         for shape in self.mlp.layers():
             ids[shape.name] = {}
-            for leaf, value in template[shape.name].items():
-                group = np.zeros(value.shape, int)
+            for leaf, leaf_shape in weight_shapes(self.mlp)[shape.name].items():
+                group = np.zeros(leaf_shape.shape, int)
                 if leaf == "kernel" and shape.index == 0:
                     group = group + np.arange(shape.fan_in)[:, None]
                 elif leaf == "kernel" and shape.index == self.mlp.depth:
@@ -95,9 +90,11 @@ class NetworkTarget:
 
     def params(self, q: Float[Array, " dimension"], data: PosteriorData) -> Params:
         """The weights at q."""
-        with jax.ensure_compile_time_eval():
-            _, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, q.dtype), self._template()))
-        return jax.tree.map(lambda leaf, s: leaf * s, unravel(q), data.prior_std)
+        leaves, structure = jax.tree.flatten(weight_shapes(self.mlp))
+        ends = np.cumsum([leaf.size for leaf in leaves])
+        pieces = [q[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
+        weights: Params = jax.tree.unflatten(structure, pieces)
+        return jax.tree.map(lambda leaf, s: leaf * s, weights, data.prior_std)
 
     def loss(self, q: Float[Array, " dimension"], data: PosteriorData) -> Float[Array, ""]:
         """The training loss."""

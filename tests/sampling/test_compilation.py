@@ -1,0 +1,65 @@
+"""Speed that no value test sees: a second run must compile nothing."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import hiddencodes as hc
+from hiddencodes.sampling import engine
+
+
+@contextmanager
+def compilations() -> Iterator[list[str]]:
+    """Collects the name of every compilation that XLA is asked for."""
+    seen: list[str] = []
+
+    def listen(event: str, duration: float, **kwargs: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(str(kwargs.get("fun_name", event)))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_the_listener_sees_compilations():
+    with compilations() as seen:
+        jax.jit(lambda x: x * 3.25)(1.5)
+    assert seen
+
+
+@pytest.mark.parametrize("sampler", ["hmc", "nuts", "mala", "adjusted_mclmc"])
+def test_other_seeds_data_and_temperature_compile_nothing(small_posterior, small_settings, sampler, monkeypatch):
+    # One trace of each program is all that two runs may cost.
+    chex.clear_trace_counter()
+    for name in ("warmup_segment", "sampling_segment"):
+        function = chex.assert_max_traces(getattr(engine, "_" + name), n=1)
+        static = ("sampler", "target") if name == "warmup_segment" else ("sampler", "target", "capacity")
+        monkeypatch.setattr(engine, name, jax.jit(function, static_argnames=static))
+
+    settings = small_settings | {"sampler": sampler}
+    hc.sample(small_posterior, **settings)
+    other_task = hc.orthogonal_classes(n_train=8, n_test=4, y_minus=-0.5, seed=7)
+    # An equal network made anew, other data, another temperature, other seeds, another key, another prior scale.
+    mlp = dataclasses.replace(small_posterior.mlp)
+    prior = hc.GaussianPrior(readout_scale=1.5)
+    other = hc.Posterior(mlp, other_task, prior=prior, n_temperature=0.2)
+    with compilations() as seen:
+        run = hc.sample(other, **(settings | {"seeds": [5, 9], "key": 3}))
+    assert seen == []
+    assert np.isfinite(run["posterior"]["log_density"]).all()
+
+
+def test_more_draws_in_the_same_segments_compile_nothing(small_posterior, small_settings):
+    hc.sample(small_posterior, **small_settings)
+    with compilations() as seen:
+        # 39 draws and 40 draws both take segments of two; warm-up and thinning are arguments.
+        hc.sample(small_posterior, **(small_settings | {"draws": 39, "warmup": 70, "thin": 2}))
+    assert seen == []
