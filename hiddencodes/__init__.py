@@ -32,6 +32,7 @@ from hiddencodes.diagnostics import participation_ratio as participation_ratio
 from hiddencodes.models import MLP as MLP
 from hiddencodes.models import Activation as Activation
 from hiddencodes.models import Activations as Activations
+from hiddencodes.models import BiasScaling as BiasScaling
 from hiddencodes.models import GaussianPrior as GaussianPrior
 from hiddencodes.models import LayerScaling as LayerScaling
 from hiddencodes.models import Likelihood as Likelihood

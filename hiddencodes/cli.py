@@ -1,0 +1,182 @@
+"""The command line: ``hiddencodes run``, ``report`` and ``study``."""
+
+import sys
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Sample the weight posteriors of wide neural networks and say which codes their hidden layers use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"hiddencodes {metadata.version('hiddencodes')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@contextmanager
+def _plain_errors(debug: bool) -> Generator[None]:
+    """Turn errors into one message and an exit code: 2 for a refused study, 1 for any other failure."""
+    from hiddencodes.study import StudyError
+
+    try:
+        yield
+    except StudyError as error:
+        count = len(error.problems)
+        typer.echo(f"{error}\nerror: the study was refused ({count} problem{'s' * (count != 1)})", err=True)
+        raise typer.Exit(2) from None
+    except (ValueError, OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _bars(labels: list[str], shown: bool) -> Generator[Callable[..., None]]:
+    """One progress bar per network, and the function that moves it; nothing is drawn unless ``shown``."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    from hiddencodes.sampling import Progress
+
+    bars = Bars(
+        TextColumn("{task.fields[label]}", markup=False),
+        TextColumn("{task.fields[phase]}", style="dim", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        console=Console(stderr=True),
+        expand=True,
+        disable=not shown,
+    )
+    rows = {label: bars.add_task("", total=1, label=label, phase="waiting", numbers="") for label in labels}
+
+    def show(label: str, event: Progress) -> None:
+        numbers = ""
+        if event.phase != "compile":
+            numbers = (
+                f"{event.draws_per_second:,.0f} draws/s  acceptance {event.acceptance:.2f}  "
+                f"{_clock(event.seconds_left)} left"
+            )
+        bars.update(rows[label], completed=event.done, total=event.total, phase=event.phase, numbers=numbers)
+
+    with bars:
+        yield show
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any.
+
+    Example:
+        >>> _clock(75.2), _clock(3700.0), _clock(float("nan"))
+        ('1:15', '1:01:40', '?')
+    """
+    if not 0 <= seconds < float("inf"):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@app.command()
+def run(
+    study: Annotated[
+        Path | None,
+        typer.Argument(metavar="[STUDY.toml]", help="A study file; the built-in study if left out."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/<name>-<time> if left out.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small version of the study, to try it out.")
+    ] = False,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")] = True,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")] = False,
+) -> None:
+    """Sample every network of a study, then write its report."""
+    with _plain_errors(debug):
+        # The study is read before anything heavy is imported: mistakes in it should show at once.
+        from hiddencodes.study import built_in_study, load_study
+
+        loaded = load_study(study)
+        text = None if quick else built_in_study() if study is None else study.read_text(encoding="utf-8")
+        loaded = loaded.quick() if quick else loaded
+        from hiddencodes.runner import run_study
+
+        with _bars([network.label for network in loaded.network], progress) as show:
+            folder = run_study(loaded, out, text=text, progress=show, verbose=progress)
+        _print_verdicts(folder)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")] = False,
+) -> None:
+    """Draw the report of a run folder anew; nothing is sampled."""
+    with _plain_errors(debug):
+        from hiddencodes.runner import report_run_folder
+
+        report_run_folder(folder)
+        _print_verdicts(folder)
+
+
+@app.command("study")
+def print_study() -> None:
+    """Print the built-in study file, to start your own from."""
+    from hiddencodes.study import built_in_study
+
+    typer.echo(built_in_study(), nl=False)
+
+
+def _print_verdicts(folder: Path) -> None:
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from hiddencodes.report import one_reason
+
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    table = Table("network", "scheme", "chains")
+    for label, network in summary["networks"].items():
+        scheme = network["scheme"]["sentence"] if network["scheme"] else "unknown: no chain stayed finite"
+        chains = network["convergence"]
+        word = "converged" if chains["ok"] else "NOT converged" if chains["assessable"] else "not assessable"
+        table.add_row(Text(label), Text(scheme), Text(f"{word}: {one_reason(chains)}"))
+    Console().print(table)
+    typer.echo(folder / "report.html")
+
+
+def main() -> None:
+    """The console entry point."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""From a study to a run folder: posteriors, sampling, report."""
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xarray as xr
+
+from hiddencodes import models, sampling, tasks
+from hiddencodes.report import write_report
+from hiddencodes.rules import slug
+from hiddencodes.sampling import Progress
+from hiddencodes.schema import Images, Network, Sampling, Study
+from hiddencodes.study import load_study
+from hiddencodes.toml_text import to_toml
+
+
+class RunFolder(NamedTuple):
+    """A study and its runs, read from disk.
+
+    Attributes:
+        path: The folder.
+        study: The study that was run.
+        runs: One run per network, by label, in the order of the study.
+    """
+
+    path: Path
+    study: Study
+    runs: dict[str, xr.DataTree]
+
+
+def draw_task(study: Study, seed: int) -> tasks.Task:
+    """The study's task with the training and test set of one seed.
+
+    Raises:
+        ValueError: If the data do not allow what the study asks for.
+        FileNotFoundError: If files of the data set are missing.
+        ConnectionError: If they cannot be downloaded.
+    """
+    options: dict[str, Any] = study.task.model_dump(exclude={"kind"}, exclude_none=True) | {"seed": seed}
+    if isinstance(study.task, Images):
+        source = {key: options.pop(key) for key in ("path", "download") if key in options}
+        images = tasks.load_images(options.pop("data"), **source)
+        names = [images.class_names[c] for c in study.task.classes if c < len(images.class_names)]
+        if len(names) < len(study.task.classes):
+            raise ValueError(
+                f"task.classes: {list(study.task.classes)}, expected labels below {len(images.class_names)}"
+            )
+        return tasks.image_task(
+            images.images, images.labels, class_names=names, source=images.source, **options
+        )
+    generators = {
+        "mnist": tasks.mnist,
+        "orthogonal_classes": tasks.orthogonal_classes,
+        "gaussian_clusters": tasks.gaussian_clusters,
+    }
+    return generators[study.task.kind](**options)
+
+
+def build_posterior(network: Network, task: tasks.Task) -> models.Posterior:
+    """The posterior of a network of the study on one task.
+
+    Raises:
+        ValueError: If network and task do not fit.
+    """
+    mlp = models.MLP(
+        n_inputs=task.n_inputs,
+        n_outputs=task.n_outputs,
+        width=network.width,
+        depth=network.depth,
+        activation=models.activation(network.activation.name, **network.activation.parameters),
+        parameterization=models.parameterization(network.parameterization),
+        bias=network.bias,
+    )
+    prior = models.GaussianPrior(
+        readout_variance=network.readout_variance, readout_scale=network.readout_scale
+    )
+    return models.Posterior(
+        mlp,
+        task,
+        prior,
+        network.likelihood,
+        temperature=network.temperature,
+        n_temperature=network.n_temperature,
+    )
+
+
+def build_posteriors(study: Study) -> dict[str, list[models.Posterior]]:
+    """Every network's posterior on every seed's task, by label.
+
+    Raises:
+        ValueError: If a network and the task do not fit, or the data do not allow what the study asks for.
+    """
+    drawn = [draw_task(study, seed) for seed in study.seeds]
+    return {n.label: [build_posterior(n, task) for task in drawn] for n in study.network}
+
+
+def _sampler(settings: Sampling) -> str | sampling.Sampler | sampling.NumPyroNUTS:
+    if settings.target_acceptance is None:
+        return settings.sampler
+    return getattr(sampling, settings.sampler)(target_acceptance=settings.target_acceptance)
+
+
+def new_run_folder(study: Study, out: str | Path | None = None) -> Path:
+    """Make the folder of a run.
+
+    Args:
+        study: The study.
+        out: The folder; ``runs/<name>-<time>`` if None.
+
+    Raises:
+        FileExistsError: If the folder exists and is not empty, or is a file.
+    """
+    now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    path = Path("runs") / f"{slug(study.name)}-{now}" if out is None else Path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} exists and is not an empty folder; name a new one with --out")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def run_study(
+    study: Study,
+    out: str | Path | None = None,
+    *,
+    text: str | None = None,
+    progress: Callable[[str, Progress], None] | None = None,
+    verbose: bool = True,
+) -> Path:
+    """Sample every network of a study and write the run folder.
+
+    The folder holds ``study.toml``, ``networks/<label>.zarr``, ``summary.json``, ``report.html`` and ``figures/*.png``. All
+    posteriors are built before the first is sampled, so that a study that does not fit its data costs no sampling.
+
+    Args:
+        study: The study.
+        out: The folder; ``runs/<name>-<time>`` if None.
+        text: The study file's text, to be copied verbatim; written anew from the study if None.
+        progress: Called between segments with the network's label and the sampler's report.
+        verbose: Whether every network's memory budget is printed.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If the folder exists and is not empty.
+        ValueError: If a network and the task do not fit, or the data do not allow what the study asks for.
+        MemoryError: If a network would not fit into memory, before it is compiled.
+    """
+    posteriors = build_posteriors(study)
+    folder = new_run_folder(study, out)
+    (folder / "study.toml").write_text(to_toml(study) if text is None else text, encoding="utf-8")
+    (folder / "networks").mkdir()
+    settings = study.sampling
+    for network in study.network:
+
+        def report(event: Progress, label: str = network.label) -> None:
+            if progress is not None:
+                progress(label, event)
+
+        sampling.sample(
+            posteriors[network.label],
+            sampler=_sampler(settings),
+            chains=settings.chains,
+            seeds=list(study.seeds),
+            draws=settings.draws,
+            warmup=settings.warmup,
+            thin=settings.thin,
+            out=folder / "networks" / f"{slug(network.label)}.zarr",
+            precision=settings.precision,
+            key=settings.key,
+            superchains=settings.superchains,
+            progress=report,
+            verbose=verbose,
+        )
+    report_run_folder(folder)
+    return folder
+
+
+def load_run_folder(path: str | Path) -> RunFolder:
+    """Read a run folder; arrays are read when used.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        ValueError: If it is not a run folder, or a network has not been sampled to the end.
+    """
+    path = Path(path)
+    if not (path / "study.toml").is_file():
+        raise ValueError(f"{path} is not a run folder: it has no study.toml")
+    study = load_study(path / "study.toml")
+    runs: dict[str, xr.DataTree] = {}
+    for network in study.network:
+        store = path / "networks" / f"{slug(network.label)}.zarr"
+        run = sampling.open_run(store) if store.is_dir() else None
+        if run is None or not run.attrs.get("complete", 1):
+            raise ValueError(f"{path}: the network {network.label!r} has not been sampled to the end")
+        runs[network.label] = run
+    return RunFolder(path, study, runs)
+
+
+def report_run_folder(path: str | Path) -> Path:
+    """Draw figures and write ``summary.json`` and ``report.html`` for a run folder; nothing is sampled.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        ValueError: If it is not a run folder, or a network has not been sampled to the end.
+    """
+    folder = load_run_folder(path)
+    return write_report(folder.path, folder.study, folder.runs)

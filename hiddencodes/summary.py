@@ -1,0 +1,135 @@
+"""All numbers of a study as plain data, as they go into ``summary.json`` and into the report."""
+
+import json
+import math
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+
+from hiddencodes.diagnostics import code_table, coding_scheme, convergence, drift
+from hiddencodes.diagnostics.monte_carlo import chain_mean
+from hiddencodes.diagnostics.run_access import chain_health, dataset, seed_names, variable
+from hiddencodes.drawing import array, healthy_chains, model_of
+from hiddencodes.plain_data import as_list, as_table
+from hiddencodes.schema import Study
+
+_SETTINGS = (
+    "created",
+    "likelihood",
+    "temperature",
+    "n_temperature",
+    "readout_variance",
+    "precision",
+    "warmup",
+    "thin",
+    "key",
+    "initialization",
+    "trajectory_length",
+)
+_NESTED = ("sampler", "timings", "versions", "provenance")
+
+
+def summarize(study: Study, runs: Mapping[str, xr.DataTree]) -> dict[str, Any]:
+    """Everything that is known about a study's runs: numbers, texts, lists and dictionaries; None for what is not known.
+
+    Args:
+        study: The study.
+        runs: Runs by label.
+    """
+    summary = {
+        "study": study.model_dump(mode="json"),
+        "hiddencodes_version": metadata.version("hiddencodes"),
+        "networks": {label: summarize_run(run) for label, run in runs.items()},
+    }
+    return _plain(summary)
+
+
+def summarize_run(run: xr.DataTree) -> dict[str, Any]:
+    """One network's codes, convergence, drift, errors and settings.
+
+    Args:
+        run: A run. Where no chain stayed finite, the entries that need one are None.
+    """
+    sizes = dataset(run, "posterior").sizes
+    usable = chain_health(run).healthy.any()
+    layers = range(1, sizes["layer"] + 1)
+    return {
+        "sizes": {name: int(sizes[name]) for name in ("seed", "chain", "draw")},
+        "seeds": seed_names(run),
+        "scheme": coding_scheme(run).to_dict() if usable else None,
+        "codes": [code_table(run, layer=layer).to_dict() for layer in layers] if usable else [],
+        "drift": drift(run).to_dict() if usable else None,
+        "convergence": convergence(run).to_dict(),
+        "errors": prediction_errors(run),
+        "model": model_of(run),
+        "settings": {name: run.attrs.get(name) for name in _SETTINGS},
+        **{name: _decoded(run.attrs.get(name)) for name in _NESTED},
+    }
+
+
+def prediction_errors(run: xr.DataTree) -> list[dict[str, Any]]:
+    r"""Training loss and the parts of the test error, per seed, over the chains that stayed finite.
+
+    With <.> the mean over chains and draws, the test error per output splits as
+    ``mean (y - f)^2 = bias^2 + variance``, bias^2 = mean (y - <f>)^2 and variance = mean <(f - <f>)^2>, and the variance into
+    the one within chains and the one between the chains' means, which frozen codes inflate.
+
+    Args:
+        run: A run.
+
+    Returns:
+        One row per seed with ``seed``, ``train_loss``, ``train_loss_error`` and, where there is a test set and the
+        likelihood is Gaussian, ``bias_squared``, ``variance_within``, ``variance_between``; ``accuracy`` of the mean output.
+    """
+    rows: list[dict[str, Any]] = []
+    for s, seed in enumerate(seed_names(run)):
+        chains = healthy_chains(run, s)
+        row: dict[str, Any] = {"seed": seed}
+        if len(chains):
+            loss = chain_mean(array(run, "posterior/train_loss")[s, chains])
+            row |= {"train_loss": float(loss.mean), "train_loss_error": float(loss.error)}
+            if "test_predictions" in dataset(run, "posterior"):
+                row |= _test_errors(run, s, chains)
+        rows.append(row)
+    return rows
+
+
+def _test_errors(run: xr.DataTree, seed: int, chains: np.ndarray) -> dict[str, float]:
+    f = array(run, "posterior/test_predictions")[seed, chains]
+    y = array(run, "observed_data/y_test")[seed]
+    labels = np.asarray(variable(run, "constant_data", "labels_test").values)[seed]
+    mean = f.mean((0, 1))
+    result: dict[str, float] = {}
+    if run.attrs.get("likelihood") == "gaussian":
+        result["bias_squared"] = float(((y - mean) ** 2).mean())
+        result["variance_within"] = float(f.var(1).mean())
+        result["variance_between"] = float(f.mean(1).var(0).mean())
+    if f.shape[-1] > 1 and f.shape[-1] == dataset(run, "posterior").sizes["class"]:
+        result["accuracy"] = float((mean.argmax(-1) == labels).mean())
+    return result
+
+
+def _decoded(value: object) -> Any:
+    """Nested JSON as plain data; any other text as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        decoded = json.loads(value)
+    except json.JSONDecodeError:
+        return value
+    items = as_list(decoded)
+    return decoded if items is None else [_decoded(item) for item in items]
+
+
+def _plain(value: object) -> Any:
+    """Plain data of which JSON can tell all: what is not a finite number becomes None."""
+    if (table := as_table(value)) is not None:
+        return {str(k): _plain(v) for k, v in table.items()}
+    if (items := as_list(value)) is not None:
+        return [_plain(v) for v in items]
+    if isinstance(value, np.generic):
+        return _plain(cast("object", value.item()))
+    return None if isinstance(value, float) and not math.isfinite(value) else value

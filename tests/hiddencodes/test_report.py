@@ -1,0 +1,177 @@
+"""The report stands alone, shows texts as texts, and never exists in part."""
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hiddencodes.report import write_report, write_whole
+from hiddencodes.schema import Study
+from hiddencodes.study import parse_study
+from hiddencodes.summary import prediction_errors, summarize_run
+
+MakeRun = Callable[..., xr.DataTree]
+SCRIPT = "<script>alert(1)</script>"
+IMAGE = "\"'><img src=x onerror=alert(2)>"
+CLASS = "<b>&amp;</b>"
+
+
+class Elements(HTMLParser):
+    """Collects elements, checks that they are closed in order, and keeps the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return parse_study(
+        f"""
+        name = {json.dumps("a & b " + SCRIPT)}
+        [task]
+        kind = "orthogonal_classes"
+        [[network]]
+        label = {json.dumps(IMAGE)}
+        activation = "sigmoidal"
+        n_temperature = 0.01
+        [[network]]
+        label = "sparse"
+        activation = "relu"
+        n_temperature = 0.01
+        """
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(make_run: MakeRun) -> dict[str, xr.DataTree]:
+    small = {"width": 24, "n_train": 16, "n_draws": 24}
+    names = ("0", CLASS, "2")
+    first = make_run("sigmoidal", class_names=names, **small)
+    first["posterior"]["train_loss"][0, 1, 3] = np.nan
+    return {IMAGE: first, "sparse": make_run("relu", n_test=0, **small)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, study: Study, runs: dict[str, xr.DataTree]) -> Path:
+    path = tmp_path_factory.mktemp("run")
+    assert write_report(path, study, runs) == path / "report.html"
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Elements:
+    return Elements((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_elements_are_closed(page: Elements) -> None:
+    assert page.open == []
+
+
+def test_nothing_is_loaded_or_run(page: Elements) -> None:
+    kinds = {kind for kind, _ in page.found}
+    assert kinds.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form"})
+    for kind, attributes in page.found:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "srcset", "action"):
+            assert (attributes.get(name) or "data:image/png;base64,").startswith("data:image/png;base64,"), (
+                kind
+            )
+    style = "".join(text for text in page.texts if "@media print" in text)
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_texts_of_users_stay_texts(page: Elements) -> None:
+    text = " ".join(page.texts)
+    assert SCRIPT in text
+    assert IMAGE in text
+    assert CLASS in text
+    assert all(attributes.get("src") != "x" for _, attributes in page.found)
+
+
+def test_what_the_report_says(page: Elements) -> None:
+    text = " ".join(page.texts)
+    for said in ("redundant", "sparse", "not converged", "left out: seed 0 chain 1", "Settings and provenance",
+                 "temperature annealed from", "float64", "hmc", "versions".capitalize()):  # fmt: skip
+        assert said in text
+    # One picture for each comparison, and one of the chains for each network and seed.
+    assert len([kind for kind, _ in page.found if kind == "img"]) == 4 + 2 * 2
+
+
+def test_files(folder: Path) -> None:
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {
+        "report.html",
+        "summary.json",
+        "figures/activations.png",
+        "figures/chains-sparse-seed-1.png",
+    } <= names
+    assert not [name for name in names if Path(name).name.startswith(".")]
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in names if name.endswith(".png"))
+
+
+def test_the_summary_is_plain_json(folder: Path) -> None:
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert list(summary["networks"]) == [IMAGE, "sparse"]
+    assert [n["scheme"]["scheme"] for n in summary["networks"].values()] == ["redundant", "sparse"]
+    assert summary["networks"]["sparse"]["settings"]["trajectory_length"] is None
+    assert summary["study"]["network"][1]["activation"]["name"] == "relu"
+
+
+def test_test_error_is_bias_and_variance(make_run: MakeRun) -> None:
+    run = make_run(width=8, n_train=12, n_draws=10)
+    (row, _) = prediction_errors(run)
+    f = run["posterior"]["test_predictions"].values[0]
+    y = run["observed_data"]["y_test"].values[0]
+    total = row["bias_squared"] + row["variance_within"] + row["variance_between"]
+    assert total == pytest.approx(float(((y - f) ** 2).mean()), rel=1e-12)
+    assert row["accuracy"] == 1.0
+
+
+def test_a_run_without_a_finite_chain(make_run: MakeRun, study: Study, tmp_path: Path) -> None:
+    run = make_run(width=8, n_train=12, n_draws=6, n_seeds=1)
+    run["sample_stats"]["finite"][:] = False
+    numbers = summarize_run(run)
+    assert numbers["scheme"] is None
+    assert numbers["errors"] == [{"seed": 0}]
+    one = study.model_copy(update={"network": study.network[1:]})
+    page = Elements(write_report(tmp_path, one, {"sparse": run}).read_text(encoding="utf-8"))
+    assert "no chain stayed finite" in page.texts
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.html"
+    write_whole(path, b"old")
+
+    def fail(_: int) -> None:
+        assert path.read_bytes() == b"old"
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
