@@ -28,7 +28,7 @@ class SchemeDecision(NamedTuple):
         feature_learning: lambda, change of the class-block kernel in units of the prior variance of a unit.
         significance: Likelihood-ratio statistic against units drawn from the prior.
         participation: Participation ratio over units of the learned signal e_i, over N.
-        typical_signal: Median over mean of e_i.
+        typical_signal: Median over mean of e_i, each less its value for prior units.
         discreteness: 0 for Gaussian class means, 1 for class means that sit on two or three levels.
     """
 
@@ -118,7 +118,8 @@ def classify_codes(
        units have lambda = (tr Y^T Y / P)^(1/2) / N; analog units at readout variance 1/P the same without 1/N, at
        least 1 for one-hot targets.
     2. Sparse if the learned signal e_i = sum_c p_c (m_ic - mu_c)^2 sits on few units,
-       PR/N = (sum e)^2 / (N sum e^2) < 1/4, and the typical unit carries none of it, median(e)/mean(e) < 0.15.
+       PR/N = (sum e)^2 / (N sum e^2) < 1/4, and the typical unit carries none of it, median(e)/mean(e) < 0.15
+       (each less its value for prior units, so that what correlated inputs give every unit does not count).
        A Gaussian population along one direction has 1/3 and 0.455, equally strong codes 1 and 1; sparse
        populations have PR = O(number of codes) and a vanishing typical signal, whatever N.
     3. Redundant if the class means over units sit on levels: discreteness (see `discreteness`), averaged with
@@ -162,7 +163,7 @@ def classify_codes(
         feature_learning,
         significance_statistic(signal, covariance, float(fractions @ variance)),
         participation_statistic(energy),
-        typical_signal_statistic(energy),
+        typical_signal_statistic(energy, covariance, fractions),
         discreteness_statistic(m, mean, covariance, fractions, discreteness_draws),
     )
 

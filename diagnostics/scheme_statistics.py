@@ -97,11 +97,17 @@ def participation_statistic(energy: Float[np.ndarray, "chain draw unit"]) -> Sta
     return _averaged(ratio, over_units, energy.shape[-1], PARTICIPATION)
 
 
-def typical_signal_statistic(energy: Float[np.ndarray, "chain draw unit"]) -> Statistic:
-    """Median over mean of the learned signal: step 2 of `classify_codes`."""
+def typical_signal_statistic(
+    energy: Float[np.ndarray, "chain draw unit"],
+    covariance: Float[np.ndarray, "class class"],
+    fractions: Float[np.ndarray, " class"],
+) -> Statistic:
+    """Median over mean of the signal, both beyond what the inputs alone give: step 2 of `classify_codes`."""
     n = energy.shape[-1]
-    mean = energy.mean(-1)
-    ratio = np.divide(np.median(energy, axis=-1), mean, out=np.ones_like(mean), where=mean > 0)
+    inherited_mean, inherited_median = inherited_signal(covariance, fractions)
+    mean = energy.mean(-1) - inherited_mean
+    typical = np.median(energy, axis=-1) - inherited_median
+    ratio = np.divide(typical, mean, out=np.ones_like(mean), where=mean > 0)
     # The order statistics at N/2 -+ sqrt(N)/2 bracket the median by one standard error, whatever the density.
     ordered = np.sort(energy[0, 0])
     low, high = (max(min(round(n / 2 + side * math.sqrt(n) / 2), n - 1), 0) for side in (-1, 1))
@@ -109,6 +115,23 @@ def typical_signal_statistic(energy: Float[np.ndarray, "chain draw unit"]) -> St
         float((ordered[high] - ordered[low]) / 2 / mean[0, 0] * math.sqrt(n)) if mean[0, 0] > 0 else 0.0
     )
     return _averaged(ratio, over_units, n, TYPICAL_SIGNAL)
+
+
+def inherited_signal(
+    covariance: Float[np.ndarray, "class class"], fractions: Float[np.ndarray, " class"]
+) -> tuple[float, float]:
+    """Mean and median over prior units of e = sum_c p_c (m_c - mu_c)^2.
+
+    e is a weighted sum of chi^2 variables with mean tr A and variance 2 tr A^2, A = p^(1/2) Sigma p^(1/2). Matched to one
+    scaled chi^2 with k = (tr A)^2 / tr A^2 degrees of freedom, its median is tr A (1 - 2/(9k))^3 (Wilson and Hilferty).
+    """
+    root = np.sqrt(fractions)
+    a = root[:, None] * covariance * root
+    mean = float(np.trace(a))
+    if mean <= 0.0:
+        return 0.0, 0.0
+    degrees = mean**2 / float(np.trace(a @ a))
+    return mean, mean * (1.0 - 2.0 / (9.0 * degrees)) ** 3
 
 
 def discreteness_statistic(

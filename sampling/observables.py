@@ -14,7 +14,16 @@ from hiddencodes.models.posterior import log_density as posterior_log_density
 
 
 class Context(NamedTuple):
-    """One draw as an observable sees it: weights, data, and the forward pass on the training set."""
+    """One draw as an observable sees it: weights, data, and the forward pass on the training set.
+
+    Attributes:
+        mlp: The network.
+        likelihood: The likelihood.
+        params: The weights.
+        data: The posterior's arrays.
+        activations: The forward pass on the training set.
+        loss: The training loss.
+    """
 
     mlp: MLP
     likelihood: Likelihood
@@ -64,8 +73,10 @@ def _kernel_blocks(c: Context) -> Float[Array, "layer class class_2"]:
     blocks = jnp.einsum("lci,ldi->lcd", means, means) / c.mlp.width
     counts = 1.0 / jnp.max(jnp.asarray(c.data.class_average), axis=0)
     within = jnp.einsum("lcc->lc", blocks)
-    # A class of one pattern has no pair: its within-class block is undefined, which NaN says.
-    within = (within * counts[None, :] - _class_diagonal(c)) / (counts - 1.0)[None, :]
+    # A class of one pattern has no pair: its within-class block is undefined, which NaN says (rounding over zero would
+    # be infinite).
+    others = jnp.where(counts > 1.0, counts - 1.0, jnp.nan)
+    within = (within * counts[None, :] - _class_diagonal(c)) / others[None, :]
     eye = jnp.eye(counts.shape[0], dtype=bool)[None, :, :]
     return jnp.where(eye, within[:, :, None], blocks)
 
@@ -107,9 +118,26 @@ train_predictions = Observable("train_predictions", ("pattern", "output"), lambd
 def default_observables(likelihood: Likelihood, n_test: int) -> tuple[Observable, ...]:
     """Everything that the diagnostics and the report read.
 
+    With the kernel ``K_l(mu, nu) = N^-1 sum_i phi(z_i^l(mu)) phi(z_i^l(nu))`` of hidden layer l and c, d classes:
+
+    - ``kernel_blocks`` (layer, class, class_2): mean of ``K_l(mu, nu)`` over mu in c and nu in d, mu = nu left out; NaN within
+      a class of one pattern;
+    - ``kernel_diagonal`` (layer, class): mean of ``K_l(mu, mu)`` over mu in c;
+    - ``train_loss``, ``log_density``: scalars;
+    - ``readout_overlap`` (output, output_2): ``U = a^T a / N`` of the readout weights a;
+    - ``residual_multiplier`` (pattern, output): ``t = (y - f) / (N T)``;
+    - ``test_predictions`` (test_pattern, output): f on the test set;
+    - ``class_means`` (layer, class, unit): mean of ``phi(z_i^l(mu))`` over mu in c; not permutation-invariant;
+    - ``readout`` (output, unit): ``a_i^r``; not permutation-invariant.
+
     Args:
         likelihood: The residual multiplier belongs to the Gaussian likelihood.
         n_test: Test predictions are left out when there is no test set.
+
+    Example:
+        >>> from hiddencodes.models import categorical
+        >>> [o.name for o in default_observables(categorical, n_test=0) if o.invariant]
+        ['kernel_blocks', 'kernel_diagonal', 'train_loss', 'log_density', 'readout_overlap']
     """
     chosen = [kernel_blocks, kernel_diagonal, train_loss, log_density, readout_overlap, class_means, readout]
     if likelihood.name == "gaussian":

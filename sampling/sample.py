@@ -73,8 +73,8 @@ def sample(
         thin: Transitions per stored draw.
         observables: What is stored of a draw; see `default_observables`.
         out: Folder (zarr) that receives the draws segment by segment; must not exist. None keeps the run in memory.
-        precision: ``"float64"`` or ``"float32"``. Double precision is the default because single precision saves little
-            time on a CPU; ``benchmarks/speed/does_float32_keep_acceptance.py`` measures both.
+        precision: ``"float64"``, safe at every size and temperature, or ``"float32"``.
+            ``benchmarks/speed/does_float32_keep_acceptance.py`` measures where they agree and what single precision saves.
         key: Random key, or the integer to make one from.
         superchains: Number of distinct starting points per seed; chains that share one form a superchain of the nested
             R-hat. None gives every chain its own.
@@ -121,7 +121,9 @@ def sample(
     if observables is None:
         observables = default_observables(first.likelihood, first.task.n_test)
     target = NetworkTarget(first.mlp, first.likelihood, tuple(observables))
-    with jax.enable_x64(precision == "float64"):
+    # Accelerators round the factors of single-precision products to fewer bits unless told not to; at a low temperature
+    # that noise would decide every Metropolis test.
+    with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
         dtype = np.dtype(precision)
         data = stack_data(posteriors, dtype)
         superchain = np.arange(chains) // (chains // (superchains or chains))
