@@ -79,7 +79,7 @@ class AdaptationState(NamedTuple):
         optimizer: State of the optimizer of ``log_length``.
         scale: Root of the metric, per seed and coordinate: positions are ``q = scale * u``.
         center: Running mean of q over chains and draws, per seed.
-        count, mean, squares: Welford accumulators of q per chain over the measuring stage.
+        n_measured, mean, squares: Welford accumulators of q per chain over the measuring stage.
     """
 
     log_step_size: Float[Array, " seed"]
@@ -90,7 +90,7 @@ class AdaptationState(NamedTuple):
     optimizer: optax.OptState
     scale: Float[Array, "seed dimension"]
     center: Float[Array, "seed dimension"]
-    count: Float[Array, ""]
+    n_measured: Float[Array, ""]
     mean: Float[Array, "seed chain dimension"]
     squares: Float[Array, "seed chain dimension"]
 
@@ -124,7 +124,7 @@ def init(sampler: Sampler, q: Float[Array, "seed chain dimension"]) -> Adaptatio
         optimizer=_LENGTH_OPTIMIZER.init(log_length),
         scale=jnp.ones((seeds, dimension), dtype),
         center=jnp.mean(q, axis=1),
-        count=zero,
+        n_measured=zero,
         mean=jnp.zeros_like(q),
         squares=jnp.zeros_like(q),
     )
@@ -236,7 +236,7 @@ def update(
     center = state.center + 0.05 * (mean_now - state.center)
 
     measuring = jnp.asarray(now.measure).astype(dtype)
-    count = state.count + measuring
+    count = state.n_measured + measuring
     delta = kept_q - state.mean
     mean = state.mean + measuring * delta / jnp.maximum(count, 1.0)
     squares = state.squares + measuring * delta * (kept_q - mean)
@@ -254,7 +254,7 @@ def update(
         optimizer=optimizer,
         scale=scale,
         center=center,
-        count=count,
+        n_measured=count,
         mean=mean,
         squares=squares,
     )

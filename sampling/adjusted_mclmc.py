@@ -10,7 +10,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from hiddencodes.sampling.sampler import LogDensity, Sampler, StepInfo
 
-_kernel = blackjax_adjusted_mclmc.build_kernel()
+# BlackJAX annotates the arrays of its states and reports as float and bool.
+_kernel: Any = blackjax_adjusted_mclmc.build_kernel()
 
 
 def _initial_step_size(dimension: int) -> float:
@@ -30,7 +31,7 @@ def step(
     del max_steps
     # BlackJAX multiplies the integer number of steps by the step size, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
-        new_state, info = _kernel(key, state, log_density, step_size, integration_steps_params=(n_steps,))  # pyright: ignore
+        new_state, info = _kernel(key, state, log_density, step_size, integration_steps_params=(n_steps,))
     return new_state, StepInfo(
         acceptance_rate=info.acceptance_rate,
         diverging=info.is_divergent,

@@ -8,7 +8,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from hiddencodes.sampling.sampler import LogDensity, Sampler, StepInfo
 
-_kernel = blackjax.hmc.build_kernel()
+# BlackJAX annotates the arrays of its states and reports as float and bool.
+_kernel: Any = blackjax.hmc.build_kernel()
 
 
 def quarter_power_step(dimension: int) -> float:
@@ -33,7 +34,7 @@ def step(
     """One draw: ``n_steps`` leapfrog steps and a Metropolis test."""
     del max_steps
     unit_metric = jnp.ones_like(state.position)
-    new_state, info = _kernel(key, state, log_density, step_size, unit_metric, n_steps)  # pyright: ignore
+    new_state, info = _kernel(key, state, log_density, step_size, unit_metric, n_steps)
     return new_state, StepInfo(
         acceptance_rate=info.acceptance_rate,
         diverging=info.is_divergent,

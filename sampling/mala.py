@@ -9,7 +9,8 @@ from jaxtyping import Array, PRNGKeyArray
 from hiddencodes.sampling.hmc import unit_length
 from hiddencodes.sampling.sampler import LogDensity, Sampler, StepInfo
 
-_kernel = blackjax.mala.build_kernel()
+# BlackJAX annotates the arrays of its states and reports as float and bool.
+_kernel: Any = blackjax.mala.build_kernel()
 
 
 def _initial_step_size(dimension: int) -> float:
@@ -21,7 +22,7 @@ def step(
 ) -> tuple[Any, StepInfo]:
     """One draw: one Langevin step and a Metropolis test; ``n_steps`` and ``max_steps`` are not used."""
     del max_steps
-    new_state, info = _kernel(key, state, log_density, step_size)  # pyright: ignore
+    new_state, info = _kernel(key, state, log_density, step_size)
     return new_state, StepInfo(
         acceptance_rate=info.acceptance_rate,
         # BlackJAX's MALA reports no divergences; a transition whose probability is exactly zero is one.

@@ -94,7 +94,8 @@ def run_model(
         extra: Any = mcmc.get_extra_fields(group_by_chain=True)
     names = {"accept_prob": "acceptance_rate", "num_steps": "n_steps"}
     stats = {names.get(f, f): np.asarray(extra[f]) for f in fields}
-    stats["step_size"] = np.broadcast_to(np.asarray(mcmc.last_state.adapt_state.step_size), (chains,))
+    last_state: Any = mcmc.last_state
+    stats["step_size"] = np.broadcast_to(np.asarray(last_state.adapt_state.step_size), (chains,))
     return samples, stats
 
 

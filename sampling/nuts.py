@@ -9,7 +9,8 @@ from jaxtyping import Array, PRNGKeyArray
 from hiddencodes.sampling.hmc import initial_energy, quarter_power_step, unit_length
 from hiddencodes.sampling.sampler import LogDensity, Sampler, StepInfo
 
-_kernel = blackjax.nuts.build_kernel()
+# BlackJAX annotates the arrays of its states and reports as float and bool.
+_kernel: Any = blackjax.nuts.build_kernel()
 
 
 def step(
@@ -19,7 +20,7 @@ def step(
     del n_steps
     unit_metric = jnp.ones_like(state.position)
     doublings = max_steps.bit_length() - 1
-    new_state, info = _kernel(key, state, log_density, step_size, unit_metric, doublings)  # pyright: ignore
+    new_state, info = _kernel(key, state, log_density, step_size, unit_metric, doublings)
     return new_state, StepInfo(
         acceptance_rate=info.acceptance_rate,
         diverging=info.is_divergent,

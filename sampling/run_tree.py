@@ -4,7 +4,7 @@ import datetime
 import importlib.metadata
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def coordinates(posterior: Posterior, plan: Plan) -> dict[str, Any]:
 
 
 def _with_coords(dataset: xr.Dataset, coords: dict[str, Any]) -> xr.Dataset:
-    return dataset.assign_coords({name: coords[name] for name in dataset.dims if name in coords})
+    return dataset.assign_coords({str(name): coords[str(name)] for name in dataset.dims if name in coords})
 
 
 def segment_datasets(
@@ -156,7 +156,7 @@ def attributes(posteriors: Sequence[Posterior], sampler: Sampler, plan: Plan, **
 
 
 @contextmanager
-def _zarr_warnings_off() -> Iterator[None]:
+def _zarr_warnings_off() -> Generator[None]:
     # Zarr 3 warns that its string type is not in the specification yet; every reader we support reads it.
     with warnings.catch_warnings():
         warnings.filterwarnings(

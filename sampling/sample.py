@@ -103,11 +103,10 @@ def sample(
     seed_numbers = _seed_numbers(seeds)
     posteriors = _posteriors(posterior, len(seed_numbers))
     chosen = _sampler(sampler)
-    for name, value, least in (
-        ("chains", chains, 1), ("draws", draws, 1), ("warmup", warmup, 0), ("thin", thin, 1),
-    ):  # fmt: skip
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+    _check_count("chains", chains, 1)
+    _check_count("draws", draws, 1)
+    _check_count("warmup", warmup, 0)
+    _check_count("thin", thin, 1)
     if precision not in ("float64", "float32"):
         raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
     if superchains is not None and (superchains < 1 or chains % superchains):
@@ -176,6 +175,11 @@ def sample(
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {**attrs, "complete": 1}
     return tree
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
 
 
 def _seed_numbers(seeds: int | Sequence[int]) -> np.ndarray:

@@ -92,7 +92,9 @@ class NetworkTarget:
         """The weights at q."""
         leaves, structure = jax.tree.flatten(weight_shapes(self.mlp))
         ends = np.cumsum([leaf.size for leaf in leaves])
-        pieces = [q[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
+        pieces = [
+            q[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)
+        ]
         weights: Params = jax.tree.unflatten(structure, pieces)
         return jax.tree.map(lambda leaf, s: leaf * s, weights, data.prior_std)
 

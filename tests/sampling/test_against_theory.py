@@ -18,7 +18,11 @@ def test_linear_network_has_the_generalized_inverse_gaussian_overlap():
     mlp = hc.MLP(task.n_inputs, 1, 20, 1, hc.linear, hc.mean_field)
     posterior = hc.Posterior(mlp, task, prior=hc.GaussianPrior("1/P"), n_temperature=0.02)
     law = hc.readout_overlap_exact(
-        task.input_kernel(), task.y_train, mlp.width, posterior.readout_variance, temperature=posterior.temperature
+        task.input_kernel(),
+        task.y_train,
+        mlp.width,
+        posterior.readout_variance,
+        temperature=posterior.temperature,
     )
     run = hc.sample(posterior, chains=8, draws=700, warmup=400, verbose=False)
     overlap = _of_seed(run["posterior"]["readout_overlap"])[..., 0, 0]
@@ -102,7 +106,9 @@ def test_lazy_predictions_approach_the_gaussian_process(activation):
     process (weighted by their Monte-Carlo errors); the residual chi^2 and an intercept left free must be compatible with
     noise, and the bias itself must be seen at the smallest width.
     """
-    task = hc.gaussian_clusters(n_train=10, n_inputs=4, n_test=5, noise=0.7, fractions=(0.5, 0.5), single_output=True)
+    task = hc.gaussian_clusters(
+        n_train=10, n_inputs=4, n_test=5, noise=0.7, fractions=(0.5, 0.5), single_output=True
+    )
     temperature, widths = 0.1, np.array([12, 24, 48, 192])
     exact = hc.lazy_prediction(task, activation, 1, temperature=temperature)
     means, errors = [], []

@@ -36,7 +36,9 @@ def test_the_listener_sees_compilations():
 
 
 @pytest.mark.parametrize("sampler", ["hmc", "nuts", "mala", "adjusted_mclmc"])
-def test_other_seeds_data_and_temperature_compile_nothing(small_posterior, small_settings, sampler, monkeypatch):
+def test_other_seeds_data_and_temperature_compile_nothing(
+    small_posterior, small_settings, sampler, monkeypatch
+):
     # One trace of each program is all that two runs may cost.
     chex.clear_trace_counter()
     for name in ("warmup_segment", "sampling_segment"):

@@ -14,7 +14,12 @@ from hiddencodes.sampling.numpyro_nuts import run_model
 from hiddencodes.sampling.run_chains import Plan, run_chains
 from hiddencodes.sampling.target import log_density
 
-SAMPLERS = {"hmc": hc.hmc(), "nuts": hc.nuts(max_doublings=5), "adjusted_mclmc": hc.adjusted_mclmc(), "mala": hc.mala()}
+SAMPLERS = {
+    "hmc": hc.hmc(),
+    "nuts": hc.nuts(max_doublings=5),
+    "adjusted_mclmc": hc.adjusted_mclmc(),
+    "mala": hc.mala(),
+}
 DIMENSION, SEEDS, CHAINS = 5, 2, 8
 
 
@@ -40,7 +45,9 @@ def test_step_keeps_shapes_and_types_under_jit_and_vmap(name, dtype):
         assert kinds[0] == kinds[1]
         assert after.position.dtype == dtype
         assert info.proposal.shape == info.velocity.shape == (4, DIMENSION)
-        assert np.all((np.asarray(info.acceptance_rate) >= 0) & (np.asarray(info.acceptance_rate) <= 1 + 1e-6))
+        assert np.all(
+            (np.asarray(info.acceptance_rate) >= 0) & (np.asarray(info.acceptance_rate) <= 1 + 1e-6)
+        )
         assert np.all(np.asarray(info.n_steps) >= 1)
         assert not np.any(info.diverging)
         # The state's log-density is that of its position.
@@ -79,7 +86,8 @@ def _draws(name):
         jax.random.key(1), np.dtype("float64"), segments.append,
     )  # fmt: skip
     return {
-        key: np.moveaxis(np.concatenate([s.observed[key] for s in segments]), 0, 2) for key in segments[0].observed
+        key: np.moveaxis(np.concatenate([s.observed[key] for s in segments]), 0, 2)
+        for key in segments[0].observed
     }
 
 

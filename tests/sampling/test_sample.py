@@ -62,7 +62,9 @@ def test_acceptance_is_near_its_target(small_run):
     assert np.all(np.abs(of_seed - 0.8) < 5 * np.hypot(error, tuning))
 
 
-def test_the_same_key_gives_the_same_numbers_and_another_key_others(small_posterior, small_settings, small_run):
+def test_the_same_key_gives_the_same_numbers_and_another_key_others(
+    small_posterior, small_settings, small_run
+):
     again = hc.sample(small_posterior, **small_settings)
     xr.testing.assert_identical(again["posterior"].to_dataset(), small_run["posterior"].to_dataset())
     other = hc.sample(small_posterior, **small_settings, key=jax.random.key(1))
