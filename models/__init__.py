@@ -23,6 +23,7 @@ from hiddencodes.models.nngp import activation_kernel as activation_kernel
 from hiddencodes.models.nngp import activation_mean as activation_mean
 from hiddencodes.models.nngp import class_mean_prior as class_mean_prior
 from hiddencodes.models.nngp import nngp_kernels as nngp_kernels
+from hiddencodes.models.parameterization import BiasScaling as BiasScaling
 from hiddencodes.models.parameterization import LayerScaling as LayerScaling
 from hiddencodes.models.parameterization import Parameterization as Parameterization
 from hiddencodes.models.parameterization import PowerLaw as PowerLaw

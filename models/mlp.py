@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -32,7 +32,14 @@ class Activations(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerShape:
-    """One weight layer: its name, index (0 is the input layer) and size."""
+    """One weight layer.
+
+    Attributes:
+        name: Its key in `Params`.
+        index: 0 is the input layer, the depth L the readout.
+        fan_in: Number of inputs of a unit.
+        fan_out: Number of units.
+    """
 
     name: str
     index: int
@@ -59,7 +66,15 @@ class _Layer(nn.Module):
 
 
 class Network(nn.Module):
-    """The Flax module behind `MLP`; use it where a Flax module is wanted (``mlp.network``)."""
+    """The Flax module behind `MLP`; use it where a Flax module is wanted (``mlp.network``).
+
+    Example:
+        >>> from hiddencodes.models import mean_field, relu
+        >>> network = MLP(4, 2, 8, 1, relu, mean_field).network
+        >>> variables = network.init(jax.random.key(0), jnp.ones((1, 4)))
+        >>> network.apply(variables, jnp.ones((3, 4))).output.shape
+        (3, 2)
+    """
 
     mlp: "MLP"
 
@@ -95,6 +110,7 @@ class MLP:
         z^1 = c_1 W^1 x + b^1,    z^l = c_l W^l phi(z^{l-1}) + b^l,    f = c_{L+1} A phi(z^L).
 
     Biases are optional and belong to hidden layers only, so that the output stays linear in the feature layer's codes.
+    Networks compare by value: equal ones share compiled programs.
 
     Attributes:
         n_inputs: Number of inputs N0.
@@ -131,7 +147,13 @@ class MLP:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
 
     def layers(self) -> Iterator[LayerShape]:
-        """The weight layers in order, the readout last."""
+        """The weight layers in order, the readout last.
+
+        Example:
+            >>> from hiddencodes.models import mean_field, relu
+            >>> [(l.name, l.fan_in, l.fan_out) for l in MLP(4, 2, 8, 2, relu, mean_field).layers()]
+            [('hidden_1', 4, 8), ('hidden_2', 8, 8), ('readout', 8, 2)]
+        """
         fan_in = self.n_inputs
         for index in range(self.depth):
             yield LayerShape(f"hidden_{index + 1}", index, fan_in, self.width)
@@ -145,14 +167,35 @@ class MLP:
 
     @property
     def n_parameters(self) -> int:
-        """Number of weights and biases."""
+        """Number D of weights and biases, ``N0 N + (L - 1) N^2 + N m``, and ``L N`` more with biases.
+
+        Example:
+            >>> from hiddencodes.models import mean_field, relu
+            >>> MLP(4, 2, 8, 2, relu, mean_field, bias=True).n_parameters
+            128
+        """
         biases = self.width * self.depth if self.bias else 0
         return biases + sum(shape.fan_in * shape.fan_out for shape in self.layers())
 
     def init(self, key: PRNGKeyArray) -> Params:
-        """Weights drawn with the parameterization's variances (the readout's prior scale is the posterior's business)."""
+        """Independent Gaussian weights with the parameterization's variances, and standard normal biases.
+
+        The prior's own factors, the readout's among them, are applied by `Posterior.sample_prior`.
+
+        Args:
+            key: Random key.
+
+        Returns:
+            The weights, in JAX's default floating-point type.
+
+        Example:
+            >>> from hiddencodes.models import mean_field, relu
+            >>> params = MLP(4, 2, 8, 1, relu, mean_field, bias=True).init(jax.random.key(0))
+            >>> jax.tree.map(lambda leaf: leaf.shape, params)
+            {'hidden_1': {'bias': (8,), 'kernel': (4, 8)}, 'readout': {'kernel': (8, 2)}}
+        """
         variables = self.network.init(key, jnp.zeros((1, self.n_inputs)))
-        return variables["params"]
+        return cast(Params, variables["params"])
 
     def apply(self, params: Params, x: Float[Array, "pattern input"]) -> Activations:
         """The forward pass.
@@ -160,6 +203,19 @@ class MLP:
         Args:
             params: Weights, see `Params`.
             x: Inputs (pattern, input); computed in the dtype of the weights.
+
+        Returns:
+            Every layer's pre- and postactivations and the output, in the dtype of the weights.
+
+        Raises:
+            flax.errors.ScopeParamShapeError: If a weight does not have the shape that the sizes ask for.
+
+        Example:
+            >>> from hiddencodes.models import linear, mean_field
+            >>> params = {"hidden_1": {"kernel": jnp.array([[4.0, 0.0]])}, "readout": {"kernel": jnp.array([[1.0], [2.0]])}}
+            >>> activations = MLP(1, 1, 2, 1, linear, mean_field).apply(params, jnp.array([[3.0]]))
+            >>> activations.preactivations[0].tolist(), activations.output.tolist()
+            ([[12.0, 0.0]], [[6.0]])
         """
         result = self.network.apply({"params": params}, x)
         assert isinstance(result, Activations)
@@ -167,5 +223,11 @@ class MLP:
 
 
 def weight_shapes(mlp: MLP) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
-    """The weights' shapes, in the structure of `Params`."""
+    """The weights' shapes, in the structure of `Params` and JAX's default floating-point type.
+
+    Example:
+        >>> from hiddencodes.models import mean_field, relu
+        >>> weight_shapes(MLP(4, 2, 8, 1, relu, mean_field))["hidden_1"]["kernel"].shape
+        (4, 8)
+    """
     return jax.eval_shape(mlp.init, jax.random.key(0))

@@ -41,14 +41,53 @@ class PosteriorData(NamedTuple):
 def train_loss(
     mlp: MLP, likelihood: Likelihood, params: Params, data: PosteriorData
 ) -> tuple[Float[Array, ""], Activations]:
-    """The loss on the training set and the forward pass that gave it."""
+    """The loss on the training set and the forward pass that gave it.
+
+    Args:
+        mlp: The network.
+        likelihood: The likelihood, whose loss is not yet divided by the temperature.
+        params: Weights.
+        data: The posterior's arrays, without a seed axis.
+
+    Returns:
+        The loss, a scalar, and the activations on the training set.
+
+    Example:
+        >>> from hiddencodes.models import gaussian, mean_field, sigmoidal
+        >>> from hiddencodes.tasks import orthogonal_classes
+        >>> posterior = Posterior(MLP(8, 3, 10, 1, sigmoidal, mean_field), orthogonal_classes(8), temperature=0.1)
+        >>> params = jax.tree.map(jnp.zeros_like, posterior.sample_prior(jax.random.key(0)))
+        >>> loss, activations = train_loss(posterior.mlp, gaussian, params, posterior.data())
+        >>> loss.item()  # every output is 0; every pattern has one target of 1
+        4.0
+    """
     activations = mlp.apply(params, jnp.asarray(data.x_train))
     loss = likelihood.loss(activations.output, jnp.asarray(data.y_train), jnp.asarray(data.labels_train))
     return loss, activations
 
 
 def log_density(mlp: MLP, likelihood: Likelihood, params: Params, data: PosteriorData) -> Float[Array, ""]:
-    """``log p(data | params) + log p(params)`` with all normalizing constants of the Gaussians."""
+    """``log p(data | params) + log p(params)`` with all normalizing constants of the Gaussians.
+
+    The function behind `Posterior.log_density`, with everything that may change without recompiling in ``data``.
+
+    Args:
+        mlp: The network.
+        likelihood: The likelihood.
+        params: Weights.
+        data: The posterior's arrays, without a seed axis.
+
+    Returns:
+        A scalar in the dtype of the weights.
+
+    Example:
+        >>> from hiddencodes.models import gaussian, mean_field, sigmoidal
+        >>> from hiddencodes.tasks import orthogonal_classes
+        >>> posterior = Posterior(MLP(8, 3, 10, 1, sigmoidal, mean_field), orthogonal_classes(8), temperature=0.1)
+        >>> params = posterior.sample_prior(jax.random.key(0))
+        >>> bool(log_density(posterior.mlp, gaussian, params, posterior.data()) == posterior.log_density(params))
+        True
+    """
     loss, _ = train_loss(mlp, likelihood, params, data)
     temperature = jnp.asarray(data.temperature, loss.dtype)
     constant = likelihood.log_normalizer(np.size(data.y_train), temperature)
@@ -150,14 +189,32 @@ class Posterior:
         )
 
     def log_density(self, params: Params) -> Float[Array, ""]:
-        """The log-density at ``params``, a scalar in the dtype of the weights.
+        """The log-density at ``params``, normalized but for the evidence (and the tempering of the categorical likelihood).
 
         A plain function of a pytree: differentiate it, hand it to any sampler.
+
+        Args:
+            params: Weights.
+
+        Returns:
+            A scalar in the dtype of the weights.
+
+        Example:
+            >>> from hiddencodes.models import mean_field, sigmoidal
+            >>> from hiddencodes.tasks import orthogonal_classes
+            >>> posterior = Posterior(MLP(8, 3, 10, 1, sigmoidal, mean_field), orthogonal_classes(8), temperature=0.1)
+            >>> gradient = jax.grad(posterior.log_density)(posterior.sample_prior(jax.random.key(0)))
+            >>> jax.tree.map(lambda leaf: leaf.shape, gradient)
+            {'hidden_1': {'kernel': (8, 10)}, 'readout': {'kernel': (10, 3)}}
         """
         return log_density(self.mlp, self._likelihood, params, self.data())
 
     def sample_prior(self, key: PRNGKeyArray) -> Params:
-        """Weights drawn from the prior."""
+        """Weights drawn from the prior, in JAX's default floating-point type.
+
+        Args:
+            key: Random key.
+        """
         return sample_prior(self.mlp, self.prior.standard_deviations(self.mlp, self.task.n_train), key)
 
     def to_numpyro(self) -> Callable[[], None]:
@@ -165,6 +222,15 @@ class Posterior:
 
         Sites are called ``layer.leaf`` (``"hidden_1.kernel"``); the Gaussian likelihood is an observed site
         ``"targets"``, the categorical one a factor ``"log_likelihood"``. NumPyro's log-density equals `log_density`.
+
+        Example:
+            >>> import numpyro
+            >>> from hiddencodes.models import mean_field, sigmoidal
+            >>> from hiddencodes.tasks import orthogonal_classes
+            >>> posterior = Posterior(MLP(8, 3, 10, 1, sigmoidal, mean_field), orthogonal_classes(8), temperature=0.1)
+            >>> sites = numpyro.handlers.trace(numpyro.handlers.seed(posterior.to_numpyro(), 0)).get_trace()
+            >>> {name: site["value"].shape for name, site in sites.items()}
+            {'hidden_1.kernel': (8, 10), 'readout.kernel': (10, 3), 'targets': (8, 3)}
         """
         import numpyro
         import numpyro.distributions as dist
@@ -174,7 +240,7 @@ class Posterior:
         y_train = jnp.asarray(self.task.y_train)
 
         def model() -> None:
-            params: Params = {
+            params: dict[str, dict[str, Any]] = {
                 layer: {
                     leaf: numpyro.sample(  # pyright: ignore[reportUnknownMemberType]
                         f"{layer}.{leaf}",

@@ -1,14 +1,18 @@
 """Gaussian priors over weights, with the readout's variance scaled by the number of training patterns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from hiddencodes.models.mlp import MLP, Params
 
 READOUT_RULES = ("1/P", "P^(-1/L)", "auto")
+
+StandardDeviations = Mapping[str, Mapping[str, ArrayLike]]
+"""One scalar per leaf, in the structure of `Params`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,17 @@ class GaussianPrior:
                 raise ValueError(f"{name}: expected a positive finite number, got {value!r}")
 
     def resolve_readout_variance(self, mlp: MLP, n_train: int) -> float:
-        """sigma_a^2 as a number for ``n_train`` = P patterns."""
+        """The variance ``sigma_a^2 = s^2 r(P, L)`` of a readout weight, before the parameterization's own factor.
+
+        Args:
+            mlp: The network; its depth L, activation and parameterization settle the rule.
+            n_train: Number of training patterns P.
+
+        Example:
+            >>> from hiddencodes.models import mean_field, relu
+            >>> GaussianPrior(readout_scale=2.0).resolve_readout_variance(MLP(5, 1, 10, 2, relu, mean_field), 100)
+            0.4
+        """
         rule = self.readout_variance
         if rule == "auto":
             if mlp.parameterization.name in ("standard", "ntk"):
@@ -66,7 +80,20 @@ class GaussianPrior:
         return self.readout_scale**2 * rule
 
     def standard_deviations(self, mlp: MLP, n_train: int) -> dict[str, dict[str, float]]:
-        """The prior standard deviation of every leaf of the weights."""
+        """The prior standard deviation of every leaf of the weights, in the structure of `Params`.
+
+        Hidden weights: ``sqrt(sigma_W^2 v)`` with v the parameterization's variance; readout: ``sqrt(sigma_a^2 v)``;
+        biases: sigma_b.
+
+        Args:
+            mlp: The network.
+            n_train: Number of training patterns P.
+
+        Example:
+            >>> from hiddencodes.models import sigmoidal, standard
+            >>> GaussianPrior(hidden_variance=4.0).standard_deviations(MLP(16, 1, 25, 1, sigmoidal, standard), n_train=9)
+            {'hidden_1': {'kernel': 0.5}, 'readout': {'kernel': 0.2}}
+        """
         result: dict[str, dict[str, float]] = {}
         for shape in mlp.layers():
             scaling = mlp.parameterization.layer(shape.index, mlp.depth)
@@ -79,15 +106,26 @@ class GaussianPrior:
         return result
 
 
-def log_prior(params: Params, std: dict[str, dict[str, float]] | Params) -> Float[Array, ""]:
-    """The log-density of the weights, ``sum_w log N(w; 0, std^2)``.
+def log_prior(params: Params, std: StandardDeviations) -> Float[Array, ""]:
+    """The log-density of the weights, ``sum_w log N(w; 0, std^2) = -sum_w [w^2 / (2 std^2) + log std + log(2 pi) / 2]``.
 
     Args:
         params: Weights.
         std: A pytree of the same structure with one standard deviation per leaf.
+
+    Returns:
+        A scalar in the dtype of the weights.
+
+    Raises:
+        ValueError: If the two structures differ.
+
+    Example:
+        >>> params = {"readout": {"kernel": jnp.array([[3.0]])}}
+        >>> f"{log_prior(params, {'readout': {'kernel': 3.0}}):.5f}"  # -1/2 - log(3) - log(2 pi)/2
+        '-2.51755'
     """
 
-    def leaf(w: Array, s: Array | float) -> Array:
+    def leaf(w: Array, s: ArrayLike) -> Array:
         s = jnp.asarray(s, w.dtype)
         return -0.5 * jnp.sum((w / s) ** 2) - w.size * (
             jnp.log(s) + 0.5 * jnp.log(2 * jnp.pi).astype(w.dtype)
@@ -96,8 +134,24 @@ def log_prior(params: Params, std: dict[str, dict[str, float]] | Params) -> Floa
     return jnp.stack(jax.tree.leaves(jax.tree.map(leaf, params, std))).sum()
 
 
-def sample_prior(mlp: MLP, std: dict[str, dict[str, float]] | Params, key: PRNGKeyArray) -> Params:
-    """Weights drawn from the prior with one standard deviation per leaf."""
+def sample_prior(mlp: MLP, std: StandardDeviations, key: PRNGKeyArray) -> Params:
+    """Weights drawn from the prior, ``w ~ N(0, std^2)``.
+
+    Args:
+        mlp: The network.
+        std: One standard deviation per leaf.
+        key: Random key.
+
+    Returns:
+        The weights, in JAX's default floating-point type.
+
+    Example:
+        >>> from hiddencodes.models import mean_field, relu
+        >>> mlp = MLP(4, 2, 8, 1, relu, mean_field)
+        >>> std = GaussianPrior().standard_deviations(mlp, n_train=100)
+        >>> sample_prior(mlp, std, jax.random.key(0))["readout"]["kernel"].shape
+        (8, 2)
+    """
     variance_of_init = GaussianPrior(readout_variance=1.0).standard_deviations(mlp, 1)
     return jax.tree.map(
         lambda w, s, s0: w * (jnp.asarray(s, w.dtype) / s0), mlp.init(key), std, variance_of_init
