@@ -1,8 +1,9 @@
 """The multilayer perceptron whose hidden codes are studied."""
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, SupportsIndex, cast
 
 import flax.linen as nn
 import jax
@@ -142,9 +143,11 @@ class MLP:
 
     def __post_init__(self) -> None:  # noqa: D105
         for name in ("n_inputs", "n_outputs", "width", "depth"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            value: object = getattr(self, name)
+            # NumPy's integers are welcome, as plain ones, so that equal networks compare equal.
+            if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+            object.__setattr__(self, name, operator.index(value))
 
     def layers(self) -> Iterator[LayerShape]:
         """The weight layers in order, the readout last.
