@@ -1,6 +1,7 @@
 """Sampling: kernels, adaptation, the engine that runs chains, and the run it leaves behind."""
 
 from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc as adjusted_mclmc
+from hiddencodes.sampling.arguments import SAMPLER_NAMES as SAMPLER_NAMES
 from hiddencodes.sampling.hmc import hmc as hmc
 from hiddencodes.sampling.mala import mala as mala
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS as NumPyroNUTS
@@ -11,6 +12,5 @@ from hiddencodes.sampling.observables import Observable as Observable
 from hiddencodes.sampling.observables import default_observables as default_observables
 from hiddencodes.sampling.run_chains import Progress as Progress
 from hiddencodes.sampling.run_tree import open_run as open_run
-from hiddencodes.sampling.sample import SAMPLER_NAMES as SAMPLER_NAMES
 from hiddencodes.sampling.sample import sample as sample
 from hiddencodes.sampling.sampler import Sampler as Sampler

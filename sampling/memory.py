@@ -24,7 +24,9 @@ class MemoryBudget(NamedTuple):
         chains: Positions, gradients and adaptation of all lanes.
         activations: Forward and backward pass of all lanes.
         segment: Observables of one segment, on the device.
-        trace: Observables of the whole run, on the host (0 when they are streamed to disk).
+        trace: Observables of the whole run, on the host (0 when they are streamed to disk); all weights of a seed for
+            NumPyro, which stores them.
+        prior: The prior's kernels and the final activations, on the host.
         available: What the device, or the machine if that is the device, has free.
     """
 
@@ -33,18 +35,19 @@ class MemoryBudget(NamedTuple):
     activations: int
     segment: int
     trace: int
+    prior: int
     available: int
 
     @property
     def total(self) -> int:
         """Everything together."""
-        return self.data + self.chains + self.activations + self.segment + self.trace
+        return self.data + self.chains + self.activations + self.segment + self.trace + self.prior
 
     def __str__(self) -> str:
         """One line for the terminal."""
         parts = ", ".join(
             f"{name} {getattr(self, name) / 1e6:.1f}"
-            for name in ("data", "chains", "activations", "segment", "trace")
+            for name in ("data", "chains", "activations", "segment", "trace", "prior")
         )
         return f"memory: {self.total / 1e6:.1f} MB of {self.available / 1e6:.0f} MB free ({parts})"
 
@@ -84,17 +87,28 @@ def memory_budget(
     itemsize = np.dtype(dtype).itemsize
     mlp = target.mlp
     copies = _COPIES + _ADAPTATION_COPIES
-    if sampler.name == "nuts":
+    if sampler.name in ("nuts", "numpyro_nuts"):
         copies += _COPIES_PER_DOUBLING * sampler.max_steps.bit_length()
     patterns = data.x_train.shape[1] + data.x_test.shape[1]
     per_pattern = 4 * mlp.depth * mlp.width + mlp.n_outputs + mlp.n_inputs
+    n_seeds, n_train = data.x_train.shape[:2]
+    trace = 0 if streamed else plan.draws
+    # Pre- and postactivation kernels and what computing them takes; then the activations at the last draw.
+    prior = n_seeds * (mlp.depth + 4) * n_train**2 * 8 + plan.lanes * mlp.depth * mlp.width * n_train * (
+        itemsize + 4
+    )
+    stored_weights = 0
+    if sampler.name == "numpyro_nuts":
+        # Samples as NumPyro returns them and their whitened copy.
+        stored_weights = 2 * plan.chains * plan.draws * target.dimension * itemsize
     per_draw = draw_bytes(target, data, dtype) * plan.lanes
     return MemoryBudget(
         data=_bytes(data),
         chains=copies * target.dimension * itemsize * plan.lanes,
         activations=patterns * per_pattern * itemsize * plan.lanes,
         segment=2 * plan.capacity * per_draw,
-        trace=0 if streamed else plan.draws * per_draw,
+        trace=trace * per_draw + stored_weights,
+        prior=prior,
         available=_available(),
     )
 

@@ -30,13 +30,21 @@ def constants(posteriors: Sequence[Posterior], plan: Plan) -> dict[str, xr.Datas
     kernels, priors = [], []
     for p in posteriors:
         bias_variance = p.prior.bias_variance if p.mlp.bias else 0.0
-        k = nngp_kernels(
-            p.mlp.activation,
-            p.task.input_kernel(),
-            p.mlp.depth,
-            weight_variance=p.prior.hidden_variance,
-            bias_variance=bias_variance,
-        )
+        k_input = p.task.input_kernel()
+        try:
+            k = nngp_kernels(
+                p.mlp.activation,
+                k_input,
+                p.mlp.depth,
+                weight_variance=p.prior.hidden_variance,
+                bias_variance=bias_variance,
+            )
+        except ValueError as error:
+            scale = np.mean(np.diag(k_input))
+            raise ValueError(
+                f"posterior: the prior kernel cannot be computed at a mean diagonal of K0 of {scale:.3g}; scale the task's "
+                f"inputs so that it is of order one ({error})"
+            ) from error
         kernels.append(k.postactivation)
         priors.append(class_mean_prior(k, p.task.labels_train, p.task.n_classes))
     coords = coordinates(posteriors[0], plan)

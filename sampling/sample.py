@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,8 @@ from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior, PosteriorData
 from hiddencodes.models.likelihood import Likelihood
-from hiddencodes.sampling import adaptation, memory, run_tree
-from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc
-from hiddencodes.sampling.hmc import hmc
-from hiddencodes.sampling.mala import mala
-from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, numpyro_nuts, run_numpyro
-from hiddencodes.sampling.nuts import nuts
+from hiddencodes.sampling import adaptation, arguments, memory, run_tree
+from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
 from hiddencodes.sampling.observables import Observable, default_observables
 from hiddencodes.sampling.run_chains import SEGMENTS, Finished, Plan, Report, Segment, run_chains
 from hiddencodes.sampling.sampler import Sampler
@@ -27,14 +23,6 @@ from hiddencodes.sampling.target import NetworkTarget
 
 Precision = Literal["float64", "float32"]
 
-_SAMPLERS: dict[str, Callable[[], Sampler | NumPyroNUTS]] = {
-    "hmc": hmc,
-    "nuts": nuts,
-    "adjusted_mclmc": adjusted_mclmc,
-    "mala": mala,
-    "numpyro_nuts": numpyro_nuts,
-}
-SAMPLER_NAMES = tuple(_SAMPLERS)
 # A segment's buffer on the device is kept below this, so that memory does not grow with the number of draws.
 _SEGMENT_BYTES = 256e6
 
@@ -63,7 +51,7 @@ def sample(
     first 70 % of warm-up, with step size and metric pooled over the chains of a seed.
 
     Args:
-        posterior: One posterior, shared by all seeds, or one per seed (same network and shapes, other data).
+        posterior: One posterior, shared by all seeds, or one per seed (same network, temperature and shapes, other data).
         sampler: ``"hmc"`` (default), ``"nuts"``, ``"adjusted_mclmc"``, ``"mala"``, ``"numpyro_nuts"``, or what the
             functions of these names return.
         chains: Chains per seed.
@@ -100,17 +88,19 @@ def sample(
         >>> dict(run["posterior"]["kernel_blocks"].sizes)
         {'seed': 1, 'chain': 2, 'draw': 5, 'layer': 1, 'class': 3, 'class_2': 3}
     """
-    seed_numbers = _seed_numbers(seeds)
-    posteriors = _posteriors(posterior, len(seed_numbers))
-    chosen = _sampler(sampler)
-    _check_count("chains", chains, 1)
-    _check_count("draws", draws, 1)
-    _check_count("warmup", warmup, 0)
-    _check_count("thin", thin, 1)
+    seed_numbers = arguments.seed_numbers(seeds)
+    posteriors = arguments.posteriors(posterior, len(seed_numbers))
+    chosen = arguments.sampler(sampler)
+    chains = arguments.count("chains", chains, 1)
+    draws = arguments.count("draws", draws, 1)
+    warmup = arguments.count("warmup", warmup, 0)
+    thin = arguments.count("thin", thin, 1)
+    starts = chains if superchains is None else arguments.count("superchains", superchains, 1)
+    if chains % starts:
+        raise ValueError(f"superchains: expected a divisor of chains={chains}, got {superchains!r}")
     if precision not in ("float64", "float32"):
         raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
-    if superchains is not None and (superchains < 1 or chains % superchains):
-        raise ValueError(f"superchains: expected a divisor of chains={chains}, got {superchains!r}")
+    random_key = arguments.random_key(key)
     path = None if out is None else Path(out)
     if path is not None and path.exists():
         raise FileExistsError(f"out: {str(path)!r} exists; name a new folder")
@@ -119,14 +109,15 @@ def sample(
     assert isinstance(first.likelihood, Likelihood)
     if observables is None:
         observables = default_observables(first.likelihood, first.task.n_test)
-    target = NetworkTarget(first.mlp, first.likelihood, tuple(observables))
+    target = NetworkTarget(first.mlp, first.likelihood, arguments.observables(observables))
     # Accelerators round the factors of single-precision products to fewer bits unless told not to; at a low temperature
     # that noise would decide every Metropolis test.
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
         dtype = np.dtype(precision)
         data = stack_data(posteriors, dtype)
-        superchain = np.arange(chains) // (chains // (superchains or chains))
+        superchain = np.arange(chains) // (chains // starts)
         plan = Plan(seed_numbers, chains, warmup, draws, thin, superchain, capacity=1)
+        arguments.check_dims(target, data, dtype)
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
         capacity = max(1, min(-(-draws // SEGMENTS), int(_SEGMENT_BYTES // per_draw)))
         plan = plan._replace(capacity=capacity)
@@ -140,20 +131,19 @@ def sample(
         constants = run_tree.constants(posteriors, plan)
         attrs = run_tree.attributes(
             posteriors, tuned, plan, precision=precision, initialization=_initialization(posteriors, plan),
-            key=str(key) if isinstance(key, int) else json.dumps(np.asarray(jax.random.key_data(key)).tolist()),
+            key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         )  # fmt: skip
         if path is not None:
             run_tree.write(path, constants, {**attrs, "complete": 0})
         collected: list[dict[str, xr.Dataset]] = []
 
         def consume(segment: Segment) -> None:
-            datasets = run_tree.segment_datasets(segment, observables, tuned, plan, coords)
+            datasets = run_tree.segment_datasets(segment, target.observables, tuned, plan, coords)
             if path is None:
                 collected.append(datasets)
             else:
                 run_tree.append(path, datasets)
 
-        random_key = jax.random.key(key) if isinstance(key, int) else key
         report: Report = progress or (lambda event: None)
         if isinstance(chosen, NumPyroNUTS):
             finished = run_numpyro(chosen, posteriors, target, data, plan, random_key, consume, report)
@@ -175,46 +165,6 @@ def sample(
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {**attrs, "complete": 1}
     return tree
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
-
-
-def _seed_numbers(seeds: int | Sequence[int]) -> np.ndarray:
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not numbers or len(set(numbers)) < len(numbers) or any(n < 0 or n != int(n) for n in numbers):
-        raise ValueError(
-            f"seeds: expected a positive number or distinct non-negative integers, got {seeds!r}"
-        )
-    return np.asarray(numbers, int)
-
-
-def _posteriors(posterior: Posterior | Sequence[Posterior], n_seeds: int) -> list[Posterior]:
-    posteriors = [posterior] * n_seeds if isinstance(posterior, Posterior) else list(posterior)
-    if len(posteriors) != n_seeds:
-        raise ValueError(f"posterior: expected one or one per seed ({n_seeds}), got {len(posteriors)}")
-    first = posteriors[0]
-    for i, p in enumerate(posteriors):
-        ours = (p.mlp, p.likelihood, p.prior, p.task.x_train.shape, p.task.x_test.shape, p.task.class_names)
-        theirs = (
-            first.mlp, first.likelihood, first.prior, first.task.x_train.shape, first.task.x_test.shape,
-            first.task.class_names,
-        )  # fmt: skip
-        if ours != theirs:
-            raise ValueError(
-                f"posterior: number {i} differs from the first in network, likelihood, prior or shapes"
-            )
-    return posteriors
-
-
-def _sampler(sampler: str | Sampler | NumPyroNUTS) -> Sampler | NumPyroNUTS:
-    if not isinstance(sampler, str):
-        return sampler
-    if sampler not in _SAMPLERS:
-        raise ValueError(f"sampler: {sampler!r} is unknown; expected one of {sorted(_SAMPLERS)}")
-    return _SAMPLERS[sampler]()
 
 
 def stack_data(posteriors: Sequence[Posterior], dtype: Any) -> PosteriorData:

@@ -153,6 +153,12 @@ def test_a_chain_that_is_not_finite_is_reported_and_teaches_nothing(small_poster
         ({"seeds": []}, r"seeds: expected .*, got \[\]"),
         ({"seeds": [1, 1]}, r"seeds: expected .* distinct .*, got \[1, 1\]"),
         ({"seeds": [-1]}, r"seeds: expected .*, got \[-1\]"),
+        ({"seeds": [1, 2**32 + 1]}, r"seeds: expected .* 2\^32 - 1, got \[1, 4294967297\]"),
+        ({"observables": []}, r"observables: expected at least one and distinct names, got \[\]"),
+        (
+            {"observables": [hc.Observable("f", ("pattern",), lambda c: c.activations.output)]},
+            r"observables: 'f' names the axes \('pattern',\) but has the shape \(8, 3\)",
+        ),
         ({"sampler": "gibbs"}, "sampler: 'gibbs' is unknown; expected one of .*'hmc'"),
     ],
 )
@@ -168,6 +174,27 @@ def test_posteriors_that_do_not_fit_together_are_refused(small_posterior, small_
     other = hc.Posterior(mlp, small_posterior.task, n_temperature=0.05)
     with pytest.raises(ValueError, match="posterior: number 1 differs from the first"):
         hc.sample([small_posterior, other], **small_settings)
+    hotter = hc.Posterior(small_posterior.mlp, small_posterior.task, n_temperature=0.06)
+    with pytest.raises(ValueError, match="temperature or shapes"):
+        hc.sample([small_posterior, hotter], **small_settings)
+
+
+def test_inputs_without_a_prior_kernel_are_refused_with_advice():
+    task = hc.from_arrays(1e4 * np.eye(4), np.array([0, 0, 1, 1]))
+    mlp = hc.MLP(4, 2, 6, 1, hc.tanh, hc.mean_field)
+    with pytest.raises(ValueError, match=r"posterior: .* scale the task's inputs"):
+        hc.sample(hc.Posterior(mlp, task, n_temperature=0.1), chains=2, draws=2, warmup=2, verbose=False)
+
+
+def test_the_budget_counts_the_weights_that_numpyro_stores(small_posterior, small_settings):
+    needed = {}
+    for sampler in ("nuts", "numpyro_nuts"):
+        settings = small_settings | {"sampler": sampler, "draws": 10**7}
+        with pytest.raises(MemoryError, match="needs about") as error:
+            hc.sample(small_posterior, **settings, memory_limit=10**9)
+        needed[sampler] = float(str(error.value).split("needs about ")[1].split(" ")[0])
+    weights = 2 * 3 * 10**7 * small_posterior.mlp.n_parameters * 8 / 1e9
+    np.testing.assert_allclose(needed["numpyro_nuts"] - needed["nuts"], weights, rtol=1e-3)
 
 
 def test_a_run_that_does_not_fit_is_refused_before_compiling(small_posterior, small_settings, capsys):

@@ -1,0 +1,128 @@
+"""What `sample` refuses, before anything is compiled."""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsIndex
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from hiddencodes.models import Posterior
+from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc
+from hiddencodes.sampling.hmc import hmc
+from hiddencodes.sampling.mala import mala
+from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, numpyro_nuts
+from hiddencodes.sampling.nuts import nuts
+from hiddencodes.sampling.observables import Observable
+from hiddencodes.sampling.sampler import Sampler
+from hiddencodes.sampling.target import NetworkTarget
+
+_SAMPLERS: dict[str, Callable[[], Sampler | NumPyroNUTS]] = {
+    "hmc": hmc,
+    "nuts": nuts,
+    "adjusted_mclmc": adjusted_mclmc,
+    "mala": mala,
+    "numpyro_nuts": numpyro_nuts,
+}
+SAMPLER_NAMES = tuple(_SAMPLERS)
+
+
+def count(name: str, value: object, least: int) -> int:
+    """An integer of at least ``least``; NumPy's are welcome."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+    return operator.index(value)
+
+
+def seed_numbers(seeds: object) -> np.ndarray:
+    """The seeds' numbers: 0, 1, ... for a count, or what was given."""
+    if isinstance(seeds, SupportsIndex):
+        return np.arange(count("seeds", seeds, 1))
+    text = f"seeds: expected a positive number or distinct integers from 0 to 2^32 - 1, got {seeds!r}"
+    if not isinstance(seeds, Sequence | np.ndarray) or isinstance(seeds, str):
+        raise ValueError(text)
+    numbers: list[Any] = list(seeds)
+    integers = all(isinstance(n, SupportsIndex) and not isinstance(n, bool) for n in numbers)
+    # A lane's key is folded with the seed as an unsigned 32-bit number: a larger one would repeat another's chains.
+    if (
+        not numbers
+        or not integers
+        or len(set(numbers)) < len(numbers)
+        or min(numbers) < 0
+        or max(numbers) >= 2**32
+    ):
+        raise ValueError(text)
+    return np.asarray([operator.index(n) for n in numbers], int)
+
+
+def posteriors(posterior: object, n_seeds: int) -> list[Posterior]:
+    """One posterior per seed that differ in their data only."""
+    if not isinstance(posterior, Posterior | Sequence):
+        raise ValueError(f"posterior: expected a Posterior or a sequence of them, got {posterior!r}")
+    found: list[Any] = [posterior] * n_seeds if isinstance(posterior, Posterior) else list(posterior)
+    if len(found) != n_seeds or not all(isinstance(p, Posterior) for p in found):
+        raise ValueError(f"posterior: expected one or one per seed ({n_seeds}), got {len(found)}")
+
+    def shared(p: Posterior) -> tuple[object, ...]:
+        task = p.task
+        return (
+            p.mlp,
+            p.likelihood,
+            p.prior,
+            p.temperature,
+            task.x_train.shape,
+            task.x_test.shape,
+            task.class_names,
+        )
+
+    for i, p in enumerate(found):
+        if shared(p) != shared(found[0]):
+            raise ValueError(
+                f"posterior: number {i} differs from the first in network, likelihood, prior, temperature or shapes"
+            )
+    return found
+
+
+def sampler(value: object) -> Sampler | NumPyroNUTS:
+    """A sampler, by name or as it is."""
+    if isinstance(value, Sampler | NumPyroNUTS):
+        return value
+    if isinstance(value, str) and value in _SAMPLERS:
+        return _SAMPLERS[value]()
+    hint = "; call it: hc.hmc()" if callable(value) else ""
+    raise ValueError(f"sampler: {value!r} is unknown; expected one of {sorted(_SAMPLERS)} or a Sampler{hint}")
+
+
+def random_key(key: object) -> PRNGKeyArray:
+    """A random key, made from an integer or as it is."""
+    if isinstance(key, jax.Array) and (
+        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32
+    ):
+        return key
+    if isinstance(key, bool) or not isinstance(key, SupportsIndex):
+        raise ValueError(f"key: expected an integer or a JAX random key, got {key!r}")
+    return jax.random.key(operator.index(key))
+
+
+def observables(chosen: object) -> tuple[Observable, ...]:
+    """Observables with distinct names."""
+    if not isinstance(chosen, Sequence) or not all(isinstance(o, Observable) for o in chosen):
+        raise ValueError(f"observables: expected a sequence of Observable, got {chosen!r}")
+    names = [o.name for o in chosen]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"observables: expected at least one and distinct names, got {names!r}")
+    return tuple(chosen)
+
+
+def check_dims(target: NetworkTarget, data: Any, dtype: Any) -> None:
+    """Refuse an observable whose value does not have the axes that it names."""
+    one_seed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
+    values = jax.eval_shape(target.observe, jax.ShapeDtypeStruct((target.dimension,), dtype), one_seed)
+    for observable in target.observables:
+        shape = values[observable.name].shape
+        if len(shape) != len(observable.dims):
+            raise ValueError(
+                f"observables: {observable.name!r} names the axes {observable.dims!r} but has the shape {shape!r}"
+            )
