@@ -25,8 +25,6 @@ class Activation:
         kinks: The points at which φ is not differentiable, ascending.
         positively_homogeneous: Whether φ(λz) = λφ(z) for every λ > 0.
         piecewise_linear: Whether φ is continuous, and linear between its kinks.
-        has_closed_form_kernel: Whether E φ(u)φ(v) over a Gaussian pair is a closed form in
-            `hiddencodes.models.nngp`; it is integrated numerically otherwise.
 
     Raises:
         ValueError: if a parameter or a kink is not finite, or the kinks do not ascend.
@@ -44,7 +42,6 @@ class Activation:
     kinks: tuple[float, ...] = field(default=(), compare=False, repr=False)
     positively_homogeneous: bool = field(default=False, compare=False, repr=False)
     piecewise_linear: bool = field(default=False, compare=False, repr=False)
-    has_closed_form_kernel: bool = field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what would only show as NaN in a forward pass."""
@@ -85,19 +82,19 @@ def _clipped_relu(z: Float[Array, "*shape"], ceiling: float) -> Float[Array, "*s
     return jnp.minimum(jax.nn.relu(z), ceiling)
 
 
-linear = Activation("linear", _linear, (), (), True, True, True)
+linear = Activation("linear", _linear, positively_homogeneous=True, piecewise_linear=True)
 """φ(z) = z."""
 
-sigmoidal = Activation("sigmoidal", _sigmoidal, has_closed_form_kernel=True)
+sigmoidal = Activation("sigmoidal", _sigmoidal)
 """φ(z) = ½[1 + erf(√π z/2)], between 0 and 1, with slope ½ at the origin (arXiv 2406.16689)."""
 
-erf = Activation("erf", jax.lax.erf, has_closed_form_kernel=True)
+erf = Activation("erf", jax.lax.erf)
 """φ(z) = erf(z)."""
 
 tanh = Activation("tanh", jnp.tanh)
 """φ(z) = tanh(z)."""
 
-relu = Activation("relu", jax.nn.relu, (), (0.0,), True, True, True)
+relu = Activation("relu", jax.nn.relu, kinks=(0.0,), positively_homogeneous=True, piecewise_linear=True)
 """φ(z) = max(z, 0)."""
 
 hard_tanh = Activation("hard_tanh", jax.nn.hard_tanh, (), (-1.0, 1.0), False, True)
@@ -112,7 +109,7 @@ def leaky_relu(slope: float = 0.01) -> Activation:
         [-1.0, 2.0]
     """
     slope = float(slope)
-    return Activation("leaky_relu", _leaky_relu, (("slope", slope),), (0.0,), True, True, True)
+    return Activation("leaky_relu", _leaky_relu, (("slope", slope),), (0.0,), True, True)
 
 
 def shifted_relu(shift: float) -> Activation:
@@ -124,9 +121,7 @@ def shifted_relu(shift: float) -> Activation:
     """
     shift = float(shift)
     kinks = (shift,) if math.isfinite(shift) else ()
-    return Activation(
-        "shifted_relu", _shifted_relu, (("shift", shift),), kinks, shift == 0.0, True, shift == 0.0
-    )
+    return Activation("shifted_relu", _shifted_relu, (("shift", shift),), kinks, shift == 0.0, True)
 
 
 def clipped_relu(ceiling: float) -> Activation:
