@@ -100,8 +100,12 @@ def _activation_panel(
     stored = variable(run, "final", "activations").isel(seed=seed, chain=chain, layer=layer)
     final = stored.transpose("unit", "pattern")
     phi = np.asarray(final.values, dtype=np.float64)[:, patterns]
-    means = class_means(phi, labels)
-    unit_codes = codes(means, run_rule(run))
+    try:
+        means = class_means(phi, labels)
+        unit_codes = codes(means, run_rule(run))
+    except ValueError:
+        say(panel.subplots(), label, "codes undecided")
+        return
     order = unit_order(phi, means, unit_codes, activation)
     sorted_phi = phi[order]
     norm, colors = _activation_scale(phi, activation)

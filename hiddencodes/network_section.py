@@ -22,6 +22,7 @@ def network_section(label: str, network: Mapping[str, Any], chain_figures: list[
         [
             tag("h3", label),
             _scheme(network),
+            _undecided(network["undecided"]),
             *(_codes(table) for table in network["codes"]),
             _convergence(network["convergence"]),
             _drift(network["drift"]) if network["drift"] else "",
@@ -30,10 +31,29 @@ def network_section(label: str, network: Mapping[str, Any], chain_figures: list[
     )
 
 
+def scheme_badge(scheme: Mapping[str, Any] | None) -> Html:
+    """The name of a coding scheme, or that there is none to name."""
+    if scheme is None:
+        return badge("unknown", good=False)
+    return badge(scheme["scheme"], good=None if scheme["table"] else False)
+
+
+def _undecided(messages: Mapping[str, str]) -> Html:
+    """Which diagnostics refused the run, and why; the scheme and the convergence say so in their own place."""
+    return bullets(
+        f"{name}: undecided: {text}"
+        for name, text in messages.items()
+        if name not in ("scheme", "convergence")
+    )
+
+
 def _scheme(network: Mapping[str, Any]) -> Html:
     scheme = network["scheme"]
     if scheme is None:
-        return tag("p", badge("unknown", good=False), " No chain stayed finite: there is nothing to measure.")
+        return tag("p", scheme_badge(None), " No chain stayed finite: there is nothing to measure.")
+    sentence = scheme["sentence"].partition(": ")[2]
+    if not scheme["table"]:
+        return tag("p", scheme_badge(scheme), " ", sentence)
     names = ("feature_learning", "significance", "participation", "typical_signal", "discreteness")
     rows = [
         [
@@ -47,10 +67,9 @@ def _scheme(network: Mapping[str, Any]) -> Html:
     thresholds = scheme["table"][0]
     header = ["layer", "seed", "scheme", *(name.replace("_", " ") for name in names)]
     limits = ["", "", "threshold", *(number(thresholds[name]["threshold"]) for name in names)]
-    sentence = scheme["sentence"].partition(": ")[2]
     return join(
         [
-            tag("p", badge(scheme["scheme"]), " ", sentence),
+            tag("p", scheme_badge(scheme), " ", sentence),
             table(header, [*rows, limits], numbers=range(3, 8)),
         ]
     )

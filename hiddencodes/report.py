@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from hiddencodes.html_parts import CSS, Html, badge, esc, join, number, table, tag
-from hiddencodes.network_section import network_section, provenance_section
+from hiddencodes.network_section import network_section, provenance_section, scheme_badge
 from hiddencodes.pictures import Picture, draw_chains, draw_pictures
 from hiddencodes.plain_data import as_list
 from hiddencodes.schema import Study
@@ -100,7 +100,7 @@ def _verdicts(summary: Mapping[str, Any]) -> Html:
         why = one_reason(chain)
         return [
             name,
-            badge(scheme["scheme"]) if scheme else badge("unknown", good=False),
+            scheme_badge(scheme),
             tag("small", decided),
             join([badge(word, good=chain["ok"]), tag("div", tag("small", why), class_="lead")], ""),
         ]

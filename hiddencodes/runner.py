@@ -1,6 +1,7 @@
 """From a study to a run folder: posteriors, sampling, report."""
 
 import datetime
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,7 +139,7 @@ def run_study(
         out: The folder; ``runs/<name>-<time>`` if None.
         text: The study file's text, to be copied verbatim; written anew from the study if None.
         progress: Called between segments with the network's label and the sampler's report.
-        verbose: Whether every network's memory budget is printed.
+        verbose: Whether every network's memory budget is printed, and that the report is being drawn.
 
     Returns:
         The folder.
@@ -174,6 +175,8 @@ def run_study(
             progress=report,
             verbose=verbose,
         )
+    if verbose:
+        print("drawing the report", file=sys.stderr, flush=True)
     report_run_folder(folder)
     return folder
 

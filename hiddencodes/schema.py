@@ -8,6 +8,14 @@ from hiddencodes.rules import ACTIVATION_PARAMETERS, contradictions
 
 Whole = Annotated[int, Field(ge=1, description="a positive integer")]
 Index = Annotated[int, Field(ge=0, description="an integer of at least 0")]
+Seed = Annotated[
+    int,
+    Field(
+        ge=0,
+        lt=2**32,
+        description="an integer of at least 0 and below 2^32 (a seed is an unsigned 32-bit number)",
+    ),
+]
 Real = Annotated[float, Field(allow_inf_nan=False, description="a finite number")]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False, description="a positive finite number")]
 Text = Annotated[str, Field(min_length=1, max_length=200, description="a text of 1 to 200 characters")]
@@ -153,7 +161,9 @@ class Network(Table):
     activation: Annotated[Activation, BeforeValidator(_name_alone)] = Field(
         description=f'a name or a table like {{name = "leaky_relu", slope = 0.1}}; the name is {_ACTIVATIONS}'
     )
-    width: Whole = 100
+    width: int = Field(
+        default=100, ge=4, description="an integer of at least 4 (the coding scheme needs at least 4 units)"
+    )
     depth: Whole = 1
     parameterization: Literal["mean_field", "ntk", "standard", "mup"] = Field(
         default="mean_field", description='"mean_field", "ntk", "standard" or "mup"'
@@ -182,8 +192,8 @@ class Study(Table):
     """
 
     name: Text
-    seeds: Annotated[tuple[Index, ...], Strict(False)] = Field(
-        default=(0,), min_length=1, description="an array of different integers of at least 0"
+    seeds: Annotated[tuple[Seed, ...], Strict(False)] = Field(
+        default=(0,), min_length=1, description="an array of different integers from 0 to 2^32 - 1"
     )
     task: Annotated[MNIST | OrthogonalClasses | GaussianClusters | Images, Field(discriminator="kind")] = (
         Field(description="a table [task]")

@@ -104,7 +104,7 @@ def parse_study(text: str, file: str = "study", folder: Path | None = None) -> S
             ...
         hiddencodes.study.StudyError: my.toml:1: network: is missing; expected one or more tables [[network]]
         my.toml:1: task: is missing; expected a table [task]
-        my.toml:2: seeds[0]: got -1; expected an integer of at least 0
+        my.toml:2: seeds[0]: got -1; expected an integer of at least 0 and below 2^32 (a seed is an unsigned 32-bit number)
     """
     try:
         raw = tomllib.loads(text)
@@ -234,7 +234,7 @@ _SUBTABLES: dict[str, type[Table]] = {"sampling": Sampling, "network": Network, 
 _ITEMS = {
     "digits": "a digit from 0 to 9",
     "classes": "an integer of at least 0",
-    "seeds": "an integer of at least 0",
+    "seeds": "an integer of at least 0 and below 2^32 (a seed is an unsigned 32-bit number)",
     "fractions": "a number in (0, 1]",
 }
 

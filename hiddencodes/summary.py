@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any, cast
 
@@ -52,21 +52,66 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
 
     Args:
         run: A run. Where no chain stayed finite, the entries that need one are None.
+
+    Returns:
+        The numbers. A diagnostic that refuses the run leaves its message in ``undecided``, under its name, and loses
+        none of the others.
     """
     sizes = dataset(run, "posterior").sizes
     usable = chain_health(run).healthy.any()
     layers = range(1, sizes["layer"] + 1)
+    undecided: dict[str, str] = {}
+
+    def attempt[T](name: str, diagnostic: Callable[[], T]) -> T | None:
+        try:
+            return diagnostic()
+        except ValueError as error:
+            undecided[name] = str(error)
+            return None
+
+    scheme = attempt("scheme", lambda: coding_scheme(run).to_dict()) if usable else None
+    codes = attempt("codes", lambda: [code_table(run, layer=i).to_dict() for i in layers]) if usable else []
+    moves = attempt("drift", lambda: drift(run).to_dict()) if usable else None
+    chains = attempt("convergence", lambda: convergence(run).to_dict())
+    errors = attempt("errors", lambda: prediction_errors(run))
     return {
         "sizes": {name: int(sizes[name]) for name in ("seed", "chain", "draw")},
         "seeds": seed_names(run),
-        "scheme": coding_scheme(run).to_dict() if usable else None,
-        "codes": [code_table(run, layer=layer).to_dict() for layer in layers] if usable else [],
-        "drift": drift(run).to_dict() if usable else None,
-        "convergence": convergence(run).to_dict(),
-        "errors": prediction_errors(run),
+        "scheme": _undecided_scheme(undecided["scheme"]) if "scheme" in undecided else scheme,
+        "codes": codes or [],
+        "drift": moves,
+        "convergence": chains or _unjudged_chains(undecided["convergence"]),
+        "errors": errors or [],
+        "undecided": undecided,
         "model": model_of(run),
         "settings": {name: run.attrs.get(name) for name in _SETTINGS},
         **{name: _decoded(run.attrs.get(name)) for name in _NESTED},
+    }
+
+
+def _undecided_scheme(message: str) -> dict[str, Any]:
+    """What stands for the coding scheme of a run that the decision refused."""
+    return {
+        "layer": None,
+        "scheme": "undecided",
+        "sentence": f"undecided: {message}",
+        "table": [],
+        "excluded": [],
+    }
+
+
+def _unjudged_chains(message: str) -> dict[str, Any]:
+    """What stands for the convergence of a run that could not be judged."""
+    return {
+        "ok": False,
+        "verdict": f"undecided: {message}",
+        "assessable": False,
+        "reasons": [message],
+        "cautions": [],
+        "starts": "unknown",
+        "excluded": [],
+        "sampler": {"divergences": None, "acceptance": {}, "gradients_per_draw": {}},
+        "table": [],
     }
 
 

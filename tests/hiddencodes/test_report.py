@@ -1,5 +1,6 @@
 """The report stands alone, shows texts as texts, and never exists in part."""
 
+import functools
 import json
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hiddencodes import summary
 from hiddencodes.report import write_report, write_whole
 from hiddencodes.schema import Study
 from hiddencodes.study import parse_study
@@ -134,11 +136,11 @@ def test_the_summary_is_plain_json(folder: Path) -> None:
     def refuse(text: str) -> None:
         raise AssertionError(text)
 
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=refuse)
-    assert list(summary["networks"]) == [IMAGE, "sparse"]
-    assert [n["scheme"]["scheme"] for n in summary["networks"].values()] == ["redundant", "sparse"]
-    assert summary["networks"]["sparse"]["settings"]["trajectory_length"] is None
-    assert summary["study"]["network"][1]["activation"]["name"] == "relu"
+    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert list(found["networks"]) == [IMAGE, "sparse"]
+    assert [n["scheme"]["scheme"] for n in found["networks"].values()] == ["redundant", "sparse"]
+    assert found["networks"]["sparse"]["settings"]["trajectory_length"] is None
+    assert found["study"]["network"][1]["activation"]["name"] == "relu"
 
 
 def test_test_error_is_bias_and_variance(make_run: MakeRun) -> None:
@@ -160,6 +162,52 @@ def test_a_run_without_a_finite_chain(make_run: MakeRun, study: Study, tmp_path:
     one = study.model_copy(update={"network": study.network[1:]})
     page = Elements(write_report(tmp_path, one, {"sparse": run}).read_text(encoding="utf-8"))
     assert "no chain stayed finite" in page.texts
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [("coding_scheme",), ("code_table",), ("drift",), ("convergence",), ("prediction_errors",),
+     ("coding_scheme", "code_table", "drift", "convergence", "prediction_errors")],
+)  # fmt: skip
+def test_a_diagnostic_that_fails_loses_no_report(
+    make_run: MakeRun, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...]
+) -> None:
+    def refuse(run: xr.DataTree, diagnostic: Callable[..., object], name: str, **arguments: int) -> object:
+        if run.attrs["width"] == 8:
+            raise ValueError(f"{name} refused <this>")
+        return diagnostic(run, **arguments)
+
+    for name in refused:
+        diagnostic = getattr(summary, name)
+        monkeypatch.setattr(summary, name, functools.partial(refuse, diagnostic=diagnostic, name=name))
+    runs = {
+        label: make_run(width=w, n_train=12, n_draws=8, n_seeds=1) for label, w in ((IMAGE, 8), ("sparse", 9))
+    }
+    for run, width in zip(runs.values(), (8, 9), strict=True):
+        run.attrs["width"] = width
+    text = " ".join(Elements(write_report(tmp_path, study, runs).read_text(encoding="utf-8")).texts)
+    bad, good = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["networks"].values()
+    assert all(f"{name} refused <this>" in text for name in refused)
+    assert sorted(bad["undecided"].values()) == sorted(f"{name} refused <this>" for name in refused)
+    assert (bad["scheme"]["scheme"] == "undecided") == ("coding_scheme" in refused)
+    assert (bad["scheme"]["sentence"] == "undecided: coding_scheme refused <this>") == (
+        "coding_scheme" in refused
+    )
+    assert good["undecided"] == {}
+    assert good["codes"]
+    assert good["errors"]
+    assert good["scheme"]["scheme"] != "undecided"
+
+
+def test_other_errors_of_a_diagnostic_are_not_hidden(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run: xr.DataTree) -> object:
+        raise TypeError(f"a mistake in the program, {run.name}")
+
+    monkeypatch.setattr(summary, "drift", fail)
+    with pytest.raises(TypeError, match="a mistake"):
+        summarize_run(make_run(width=8, n_train=12, n_draws=6, n_seeds=1))
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
