@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 from hiddencodes.diagnostics.monte_carlo import chain_mean
 from hiddencodes.diagnostics.run_access import (
@@ -224,7 +224,7 @@ def code_table(
     )
 
 
-def participation_ratio(unit_energies: Float[np.ndarray, "*batch unit"]) -> Float[np.ndarray, "*batch"]:
+def participation_ratio(unit_energies: Real[np.ndarray, "*batch unit"]) -> Float[np.ndarray, "*batch"]:
     """Number of units that share a non-negative quantity: (sum_i e_i)^2 / sum_i e_i^2.
 
     Args:
@@ -236,13 +236,14 @@ def participation_ratio(unit_energies: Float[np.ndarray, "*batch unit"]) -> Floa
     >>> participation_ratio(np.array([[1.0, 1.0, 1.0, 1.0], [2.0, 0.0, 0.0, 0.0]]))
     array([4., 1.])
     """
-    square = (unit_energies**2).sum(-1)
-    total = unit_energies.sum(-1) ** 2
+    energies = _floating(unit_energies)
+    square = (energies**2).sum(-1)
+    total = energies.sum(-1) ** 2
     return np.asarray(np.divide(total, square, out=np.full_like(square, np.nan), where=square > 0))
 
 
 def outlier_units(
-    unit_energies: Float[np.ndarray, "*batch unit"], false_positives: Number = 0.01
+    unit_energies: Real[np.ndarray, "*batch unit"], false_positives: Number = 0.01
 ) -> Bool[np.ndarray, "*batch unit"]:
     """Units far above the bulk: x_i = log e_i above median + z * 1.4826 * median |x - median|.
 
@@ -268,11 +269,16 @@ def outlier_units(
         raise ValueError(f"false_positives: {false_positives}, must lie between 0 and 1")
     if not (np.isfinite(unit_energies) & (unit_energies >= 0)).all():
         raise ValueError(f"unit_energies: minimum {unit_energies.min()}, must be finite and not negative")
-    z = -NormalDist().inv_cdf(false_positives / unit_energies.shape[-1])
+    energies = _floating(unit_energies)
+    z = -NormalDist().inv_cdf(false_positives / energies.shape[-1])
     # A floor below every median that is not zero: log 0 would make a difference of two infinities.
-    tiny = np.finfo(unit_energies.dtype).tiny
-    x = np.log(np.maximum(unit_energies, tiny))
+    tiny = np.finfo(energies.dtype).tiny
+    x = np.log(np.maximum(energies, tiny))
     center = np.median(x, axis=-1, keepdims=True)
     spread = 1.4826 * np.median(np.abs(x - center), axis=-1, keepdims=True)
-    rounding = 16 * np.finfo(unit_energies.dtype).eps * np.maximum(np.abs(center), 1)
+    rounding = 16 * np.finfo(energies.dtype).eps * np.maximum(np.abs(center), 1)
     return np.asarray(x > center + np.maximum(z * spread, rounding))
+
+
+def _floating(values: Real[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    return values if values.dtype.kind == "f" else values.astype(np.float64)

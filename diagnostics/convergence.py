@@ -10,8 +10,8 @@ from arviz_stats.base.array import array_stats
 from jaxtyping import Bool, Float, Int
 
 from hiddencodes.diagnostics.convergence_report import ConvergenceReport, VariableSummary, Worst
-from hiddencodes.diagnostics.run_access import chain_health, coordinate, dataset, seed_names
-from hiddencodes.diagnostics.sampler_health import sampler_health
+from hiddencodes.diagnostics.run_access import chain_health, coordinate, dataset, seed_names, undefined
+from hiddencodes.diagnostics.sampler_health import sampler_health, stuck_chains
 from hiddencodes.tasks.arguments import Number
 
 
@@ -30,7 +30,8 @@ def convergence(
     Every entry of a variable is screened by the plain split R-hat of its values and of their distances to the
     median; the `max_entries` entries with the largest then get ArviZ's rank-normalized split R-hat, nested R-hat,
     bulk and tail effective sample size and Monte-Carlo error. Chains that left the finite numbers are left out,
-    named, and make the verdict negative beyond `excluded_max`. Agreement of the chains is all that is tested: the
+    named, and make the verdict negative beyond `excluded_max`. So does a chain that stands still while others move
+    (`stuck_chains`). Entries that are NaN in every chain and draw are undefined and only named. Agreement of the chains is all that is tested: the
     report says of which starts.
 
     Args:
@@ -86,13 +87,20 @@ def convergence(
     if assessable and not any(row.assessed for row in rows):
         assessable = False
         reasons.append("no variable changes along the chains")
+    stuck = stuck_chains(run, health.healthy)
+    if stuck:
+        reasons.append(f"stuck: {', '.join(stuck)}")
     if len(health.excluded) > excluded_max:
         reasons.append(f"left out: {', '.join(health.excluded)}")
     if sampler.divergences is not None and sampler.divergences > divergences_max:
         reasons.append(f"{sampler.divergences} divergences")
     reasons.extend(_failures(rows, rhat_max, ess_min))
     cautions = [f"left out: {', '.join(health.excluded)}"] if 0 < len(health.excluded) <= excluded_max else []
-    constant = sorted({row.variable for row in rows if row.constant == row.entries})
+    constant = sorted({row.variable for row in rows if 0 < row.constant == row.entries - len(row.undefined)})
+    missing = [entry for row in rows for entry in row.undefined]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        cautions.append(f"undefined: {', '.join(missing[:3])}{more}")
     if constant:
         cautions.append(f"constant: {', '.join(constant)}")
     if sampler.bfmi and min(sampler.bfmi.values()) < bfmi_min:
@@ -155,7 +163,8 @@ def _summary(
     same = level.max(-1) - level.min(-1) <= rounding * np.abs(level).max(-1)
     constant = still.all(-1) & same
     frozen = still.all(-1) & ~same
-    moving = np.flatnonzero(~constant & ~frozen)
+    missing = undefined(name, array.values[None]).ravel()
+    moving = np.flatnonzero(~constant & ~frozen & ~missing)
     scores = _screen(x[moving])
     chosen = np.sort(moving[np.argsort(-scores, kind="stable")[:max_entries]])
 
@@ -201,6 +210,7 @@ def _summary(
         bulk,
         tail,
         mcse,
+        tuple(label(i) for i in np.flatnonzero(missing).tolist()),
     )
 
 

@@ -29,6 +29,7 @@ class VariableSummary(NamedTuple):
         ess_bulk: Smallest bulk effective sample size.
         ess_tail: Smallest tail effective sample size (5 % and 95 % quantiles).
         mcse: Largest Monte-Carlo standard error of the mean, in units of the variable.
+        undefined: Entries that are NaN in every chain and draw; they are left out.
     """
 
     variable: str
@@ -42,6 +43,7 @@ class VariableSummary(NamedTuple):
     ess_bulk: Worst
     ess_tail: Worst
     mcse: Worst
+    undefined: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,14 @@ class SchemeDecision(NamedTuple):
     @property
     def sentence(self) -> str:
         """One line with the statistics and thresholds that were needed."""
-        parts = [("feature learning", self.feature_learning)]
         if self.scheme == "lazy" and self.feature_learning.relative > 0:
-            parts.append(("likelihood ratio", self.significance))
+            learning, ratio = self.feature_learning, self.significance
+            return (
+                f"lazy: feature learning {learning.value:.2g} (threshold {learning.threshold:.2g}) is not significant, "
+                f"likelihood ratio {ratio.value:.2g} (threshold {ratio.threshold:.2g}): "
+                "too few units or chains to tell"
+            )
+        parts = [("feature learning", self.feature_learning)]
         if self.scheme != "lazy":
             parts.append(("participation", self.participation))
             parts.append(("typical signal", self.typical_signal))

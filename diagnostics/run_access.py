@@ -5,7 +5,10 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
+
+# Scalars that every change of the weights changes.
+STATE_VARIABLES = ("log_density", "train_loss")
 
 
 class ChainHealth(NamedTuple):
@@ -68,7 +71,9 @@ def seed_names(run: xr.DataTree) -> list[int | str]:
 
 
 def chain_health(run: xr.DataTree) -> ChainHealth:
-    """Find the chains that left the finite numbers: by `sample_stats/finite`, or by their own observables.
+    """Find the chains that left the finite numbers: by `sample_stats/finite`, and by their own observables.
+
+    Entries that are undefined (see `undefined`) say nothing about a chain.
 
     Args:
         run: A run with dimensions seed, chain, draw in the group `posterior`.
@@ -101,7 +106,8 @@ def chain_health(run: xr.DataTree) -> ChainHealth:
 
     for name, values in posterior.data_vars.items():
         array = values.transpose("seed", "chain", "draw", ...).values
-        note(str(name), np.isfinite(array).reshape(*shape, -1).all(-1))
+        fine = np.isfinite(array) | undefined(str(name), array)
+        note(str(name), fine.reshape(*shape, -1).all(-1))
     if "sample_stats" in run.children and "finite" in run["sample_stats"]:
         finite = dataset(run, "sample_stats")["finite"].transpose("seed", "chain", "draw").values
         note("state", finite.astype(bool))
@@ -112,6 +118,20 @@ def chain_health(run: xr.DataTree) -> ChainHealth:
         healthy[s, c] = False
         excluded.append(f"seed {seeds[s]} chain {c} ({why} from draw {draw})")
     return ChainHealth(healthy, tuple(excluded))
+
+
+def undefined(
+    name: str, values: Shaped[np.ndarray, "seed chain draw *entry"]
+) -> Bool[np.ndarray, "seed 1 1 *entry"]:
+    """Entries that are NaN in every chain and draw of a seed: they have no value by definition.
+
+    The kernel within a class of one pattern is one. The log density and the training loss always have a value.
+
+    >>> undefined("kernel_blocks", np.array([[[[0.1, np.nan], [0.2, np.nan]]]]))
+    array([[[[False,  True]]]])
+    """
+    missing = np.isnan(values).all((1, 2), keepdims=True)
+    return missing & (name not in STATE_VARIABLES)
 
 
 def layer_index(run: xr.DataTree, layer: int) -> int:

@@ -6,7 +6,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from hiddencodes.diagnostics.run_access import dataset, seed_names
+from hiddencodes.diagnostics.run_access import STATE_VARIABLES, dataset, seed_names
+
+STILL_DRAWS = 20  # a chain is stuck when it stands still for this many draws,
+STILL_SHARE = 0.1  # and for this share of the draws,
+LOWEST_ACCEPTANCE = 0.1  # or accepts less than this on average
 
 
 class SamplerHealth(NamedTuple):
@@ -95,3 +99,58 @@ def sampler_health(run: xr.DataTree, healthy: Bool[np.ndarray, "seed chain"]) ->
         {} if steps is None else {seed: float(steps[s, healthy[s]].mean()) for s, seed in seeds},
         idle,
     )
+
+
+def stuck_chains(run: xr.DataTree, healthy: Bool[np.ndarray, "seed chain"]) -> tuple[str, ...]:
+    """Name the chains that stand still while others of their seed move, or that hardly accept anything.
+
+    Pooled statistics overlook one dead chain among many when it stopped near the median. A chain is stuck when the
+    log density or the training loss (any variable, without these two) is identical over max(20, 10 % of the draws)
+    draws in a row, or when its mean acceptance rate is below 0.1. A variable that moves in no chain of a seed says
+    nothing.
+
+    Args:
+        run: A run with dimensions seed, chain, draw.
+        healthy: Chains to use.
+
+    Returns:
+        One phrase per stuck chain.
+
+    >>> loss = np.random.default_rng(0).standard_normal((1, 2, 50))
+    >>> loss[0, 1, 25:] = 0.3
+    >>> run = xr.DataTree.from_dict({"/posterior": xr.Dataset({"train_loss": (("seed", "chain", "draw"), loss)})})
+    >>> stuck_chains(run, np.array([[True, True]]))
+    ('seed 0 chain 1 did not move from draw 25 on',)
+    """
+    posterior = dataset(run, "posterior")
+    names = [name for name in STATE_VARIABLES if name in posterior] or [str(name) for name in posterior]
+    found: dict[tuple[int, int], str] = {}
+    seeds, n_draw = seed_names(run), posterior.sizes["draw"]
+    shortest = max(STILL_DRAWS, STILL_SHARE * n_draw)
+    for name in names:
+        array = posterior[name].transpose("seed", "chain", "draw", ...).values
+        entries = array.reshape(*array.shape[:3], -1)
+        # NaN equals nothing, but an undefined entry does not move.
+        moved = ((entries[:, :, 1:] != entries[:, :, :-1]) & ~np.isnan(entries[:, :, 1:])).any(-1)
+        for s, c in np.argwhere(healthy).tolist():
+            first, last = _longest_rest(moved[s, c])
+            if last - first + 1 >= shortest and moved[s, healthy[s]].any():
+                until = "on" if last == n_draw - 1 else f"to {last}"
+                found.setdefault((s, c), f"did not move from draw {first} {until}")
+    if "sample_stats" in run.children and "acceptance_rate" in run["sample_stats"]:
+        acceptance = dataset(run, "sample_stats")["acceptance_rate"]
+        if {"chain", "draw"} <= set(acceptance.dims):
+            means = acceptance.transpose("seed", "chain", "draw").values.mean(-1, dtype=np.float64)
+            for s, c in np.argwhere(healthy & (means < LOWEST_ACCEPTANCE)).tolist():
+                found.setdefault(
+                    (s, c), f"has mean acceptance rate {means[s, c]:.2g} < {LOWEST_ACCEPTANCE:g}"
+                )
+    return tuple(f"seed {seeds[s]} chain {c} {why}" for (s, c), why in sorted(found.items()))
+
+
+def _longest_rest(moved: Bool[np.ndarray, " step"]) -> tuple[int, int]:
+    """First and last draw of the longest stretch without a move; step t leads from draw t to draw t + 1."""
+    starts = np.concatenate([[0], np.flatnonzero(moved) + 1])
+    ends = np.concatenate([np.flatnonzero(moved), [len(moved)]])
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest])

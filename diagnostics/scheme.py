@@ -93,13 +93,17 @@ def coding_scheme(
         `SchemeReport`; chains that left the finite numbers are left out and named.
 
     Raises:
-        ValueError: When a variable is missing, the layer does not exist, or no chain is healthy.
+        ValueError: When a variable is missing, the layer does not exist, it has fewer than 4 units, or no chain is
+            healthy.
     """
     feature = layer_index(run, layer)
     if max_draws < 1 or discreteness_draws < 1:
         raise ValueError(
             f"max_draws, discreteness_draws: {max_draws}, {discreteness_draws}, must be at least 1"
         )
+    n_unit = variable(run, "units", "class_means").sizes["unit"]
+    if n_unit < 4:
+        raise ValueError(f"run: the coding scheme needs at least 4 units per layer, got {n_unit}")
     health = chain_health(run)
     if not health.healthy.any():
         raise ValueError(f"run: no healthy chain: {', '.join(health.excluded)}")

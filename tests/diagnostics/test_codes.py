@@ -122,6 +122,12 @@ def test_participation_ratio():
     assert abs(ratio.mean() - 1 / 3) < 5 * ratio.std() / np.sqrt(400) + 10 / 1000
 
 
+def test_energies_may_be_integers():
+    counts = np.array([3, 0, 1, 2, 1, 900])
+    assert participation_ratio(counts) == participation_ratio(counts.astype(np.float64))
+    np.testing.assert_array_equal(outlier_units(counts), outlier_units(counts.astype(np.float64)))
+
+
 def test_outliers_are_counted_and_the_bulk_is_left_alone():
     rng = np.random.default_rng(0)
     values = np.exp(0.3 * rng.standard_normal((2000, 500)))
