@@ -95,6 +95,24 @@ def coding_scheme(
     Raises:
         ValueError: When a variable is missing, the layer does not exist, it has fewer than 4 units, or no chain is
             healthy.
+
+    Example: half of 100 units answer the first of two classes, the others the second; inputs are orthogonal.
+
+    >>> codes = np.repeat([[0.95, 0.05], [0.05, 0.95]], 50, axis=0).T
+    >>> lanes = ("seed", "chain", "draw")
+    >>> units = xr.Dataset({"class_means": ((*lanes, "layer", "class", "unit"), np.tile(codes, (1, 2, 5, 1, 1, 1)))})
+    >>> prior = xr.Dataset(
+    ...     {
+    ...         "labels_train": (("seed", "pattern"), [[0] * 30 + [1] * 30]),
+    ...         "prior_class_mean": (("seed", "layer", "class"), [[[0.5, 0.5]]]),
+    ...         "prior_class_covariance": (("seed", "layer", "class", "class_2"), [[0.105 / 30 * np.eye(2)]]),
+    ...         "prior_variance": (("seed", "layer", "class"), [[[0.105, 0.105]]]),
+    ...     }
+    ... )
+    >>> posterior = xr.Dataset({"train_loss": (lanes, np.arange(10.0).reshape(1, 2, 5))})
+    >>> groups = {"/posterior": posterior, "/units": units, "/constant_data": prior}
+    >>> coding_scheme(xr.DataTree.from_dict(groups)).scheme
+    'redundant'
     """
     feature = layer_index(run, layer)
     if max_draws < 1 or discreteness_draws < 1:

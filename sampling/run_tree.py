@@ -201,6 +201,12 @@ def open_run(path: str | Path) -> xr.DataTree:
 
     Raises:
         FileNotFoundError: If there is none.
+
+    Example:
+        >>> open_run("no-such-run")
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: path: there is no run at 'no-such-run'
     """
     if not Path(path).is_dir():
         raise FileNotFoundError(f"path: there is no run at {str(path)!r}")
