@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 class ChainMean(NamedTuple):
@@ -37,15 +37,52 @@ def autocorrelation_time(series: Float[np.ndarray, "*batch chain draw"]) -> Floa
     >>> autocorrelation_time(np.array([[0.0, 1.0, 0.0, 1.0, 0.0, 1.0]]))
     array(1.)
     """
+    covariance = autocovariance(series).mean(-2)
+    variance = covariance[..., 0]
+    lags, kept = np.arange(int(covariance.shape[-1])), 2 * positive_pairs(covariance)[..., None]
+    ratio = np.divide(
+        np.where(lags < kept, covariance, 0.0).sum(-1),
+        variance,
+        out=np.ones_like(variance),
+        where=variance > 0,
+    )
+    return np.asarray(np.maximum(2 * ratio - 1, 1.0))
+
+
+def autocovariance(series: Float[np.ndarray, "*batch draw"]) -> Float[np.ndarray, "*batch lag"]:
+    """Autocovariance at all lags, centered in the series: (1/n) sum_s (x_s - m)(x_{s+k} - m), k = 0..n-1.
+
+    Args:
+        series: Draws, last axis.
+
+    Returns:
+        Lags, last axis.
+
+    >>> autocovariance(np.array([1.0, -1.0, 1.0, -1.0])).round(6)
+    array([ 1.  , -0.75,  0.5 , -0.25])
+    """
     n = series.shape[-1]
     centered = series - series.mean(-1, keepdims=True)
     spectrum = np.fft.rfft(centered, 2 * n, axis=-1)
-    covariance = np.fft.irfft(np.abs(spectrum) ** 2, 2 * n, axis=-1)[..., :n].mean(-2)
-    variance = covariance[..., :1]
-    rho = np.divide(covariance, variance, out=np.zeros_like(covariance), where=variance > 0)
-    pairs = rho[..., : n // 2 * 2].reshape(*rho.shape[:-1], n // 2, 2).sum(-1)
-    kept = np.cumprod(pairs > 0, axis=-1)
-    return np.asarray(np.maximum(2 * (pairs * kept).sum(-1) - 1, 1.0))
+    return np.fft.irfft(np.abs(spectrum) ** 2, 2 * n, axis=-1)[..., :n] / n
+
+
+def positive_pairs(covariance: Float[np.ndarray, "*batch lag"]) -> Int[np.ndarray, "*batch"]:
+    """Geyer's initial positive sequence: how many pairs of lags (0, 1), (2, 3), ... precede the first pair whose
+    autocovariances do not add up to more than zero. The autocorrelation time is summed over these.
+
+    Args:
+        covariance: Autocovariances at lags 0, 1, ...
+
+    Returns:
+        Number of pairs kept.
+
+    >>> int(positive_pairs(np.array([1.0, 0.5, 0.25, 0.125, -0.1, 0.0])))
+    2
+    """
+    n = covariance.shape[-1]
+    pairs = covariance[..., : n // 2 * 2].reshape(*covariance.shape[:-1], n // 2, 2).sum(-1)
+    return np.asarray(np.cumprod(pairs > 0, axis=-1).sum(-1))
 
 
 def chain_mean(series: Float[np.ndarray, "*batch chain draw"]) -> ChainMean:

@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from hiddencodes.diagnostics import code_table, coding_scheme, convergence, drift
+from hiddencodes.diagnostics.error_split import ErrorPart, ErrorSplit
+from hiddencodes.diagnostics.generalization import bias_variance
 from hiddencodes.diagnostics.monte_carlo import chain_mean
 from hiddencodes.diagnostics.run_access import chain_health, dataset, seed_names, variable
 from hiddencodes.drawing import array, healthy_chains, model_of
@@ -28,6 +30,13 @@ _SETTINGS = (
     "key",
     "initialization",
     "trajectory_length",
+)
+_ERROR_PARTS = (
+    ("total", "total"),
+    ("bias_squared", "bias_squared"),
+    ("variance_within", "within"),
+    ("variance_between", "between"),
+    ("variance_readout", "readout"),
 )
 _NESTED = ("sampler", "timings", "versions", "provenance")
 
@@ -116,19 +125,25 @@ def _unjudged_chains(message: str) -> dict[str, Any]:
 
 
 def prediction_errors(run: xr.DataTree) -> list[dict[str, Any]]:
-    r"""Training loss and the parts of the test error, per seed, over the chains that stayed finite.
-
-    With <.> the mean over chains and draws, the test error per output splits as
-    ``mean (y - f)^2 = bias^2 + variance``, bias^2 = mean (y - <f>)^2 and variance = mean <(f - <f>)^2>, and the variance into
-    the one within chains and the one between the chains' means, which frozen codes inflate.
+    """Training loss and the parts of the test error, per seed, over the chains that stayed finite.
 
     Args:
         run: A run.
 
     Returns:
         One row per seed with ``seed``, ``train_loss``, ``train_loss_error`` and, where there is a test set and the
-        likelihood is Gaussian, ``bias_squared``, ``variance_within``, ``variance_between``; ``accuracy`` of the mean output.
+        likelihood is Gaussian, ``total``, ``bias_squared``, ``variance_within``, ``variance_between`` and, where the run
+        stored the predictors given the hidden weights, ``variance_readout`` (see `bias_variance`), each with its
+        Monte-Carlo error (``total_error``, ...); ``accuracy`` of the mean output.
     """
+    has_test = "test_predictions" in dataset(run, "posterior")
+    splits: dict[int | str | None, ErrorSplit] = {}
+    if has_test and run.attrs.get("likelihood") == "gaussian" and chain_health(run).healthy.any():
+        found = bias_variance(run)
+        splits = {split.seed: split for split in found.conditional_by_seed or found.by_seed}
+        parts = dict(_ERROR_PARTS if found.conditional_by_seed else _ERROR_PARTS[:-1])
+    else:
+        parts = {}
     rows: list[dict[str, Any]] = []
     for s, seed in enumerate(seed_names(run)):
         chains = healthy_chains(run, s)
@@ -136,25 +151,21 @@ def prediction_errors(run: xr.DataTree) -> list[dict[str, Any]]:
         if len(chains):
             loss = chain_mean(array(run, "posterior/train_loss")[s, chains])
             row |= {"train_loss": float(loss.mean), "train_loss_error": float(loss.error)}
-            if "test_predictions" in dataset(run, "posterior"):
-                row |= _test_errors(run, s, chains)
+            for name, part in parts.items():
+                estimate: ErrorPart = getattr(splits[seed], part)
+                row |= {name: estimate.value, f"{name}_error": estimate.error}
+            if has_test:
+                row |= _accuracy(run, s, chains)
         rows.append(row)
     return rows
 
 
-def _test_errors(run: xr.DataTree, seed: int, chains: np.ndarray) -> dict[str, float]:
-    f = array(run, "posterior/test_predictions")[seed, chains]
-    y = array(run, "observed_data/y_test")[seed]
+def _accuracy(run: xr.DataTree, seed: int, chains: np.ndarray) -> dict[str, float]:
+    mean = array(run, "posterior/test_predictions")[seed, chains].mean((0, 1))
     labels = np.asarray(variable(run, "constant_data", "labels_test").values)[seed]
-    mean = f.mean((0, 1))
-    result: dict[str, float] = {}
-    if run.attrs.get("likelihood") == "gaussian":
-        result["bias_squared"] = float(((y - mean) ** 2).mean())
-        result["variance_within"] = float(f.var(1).mean())
-        result["variance_between"] = float(f.mean(1).var(0).mean())
-    if f.shape[-1] > 1 and f.shape[-1] == dataset(run, "posterior").sizes["class"]:
-        result["accuracy"] = float((mean.argmax(-1) == labels).mean())
-    return result
+    if mean.shape[-1] == 1 or mean.shape[-1] != dataset(run, "posterior").sizes["class"]:
+        return {}
+    return {"accuracy": float((mean.argmax(-1) == labels).mean())}
 
 
 def _decoded(value: object) -> Any:

@@ -35,3 +35,6 @@ from hiddencodes.models.parameterization import standard as standard
 from hiddencodes.models.posterior import Posterior as Posterior
 from hiddencodes.models.posterior import PosteriorData as PosteriorData
 from hiddencodes.models.prior import GaussianPrior as GaussianPrior
+from hiddencodes.models.readout_regression import ReadoutPrediction as ReadoutPrediction
+from hiddencodes.models.readout_regression import readout_regression as readout_regression
+from hiddencodes.models.readout_regression import readout_weight as readout_weight

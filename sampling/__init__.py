@@ -9,6 +9,8 @@ from hiddencodes.sampling.numpyro_nuts import numpyro_nuts as numpyro_nuts
 from hiddencodes.sampling.nuts import nuts as nuts
 from hiddencodes.sampling.observables import Context as Context
 from hiddencodes.sampling.observables import Observable as Observable
+from hiddencodes.sampling.observables import conditional_test_predictions as conditional_test_predictions
+from hiddencodes.sampling.observables import conditional_test_variance as conditional_test_variance
 from hiddencodes.sampling.observables import default_observables as default_observables
 from hiddencodes.sampling.run_chains import Progress as Progress
 from hiddencodes.sampling.run_tree import open_run as open_run

@@ -11,6 +11,7 @@ from hiddencodes.models.likelihood import Likelihood
 from hiddencodes.models.mlp import MLP, Activations, Params
 from hiddencodes.models.posterior import PosteriorData
 from hiddencodes.models.posterior import log_density as posterior_log_density
+from hiddencodes.models.readout_regression import ReadoutPrediction, readout_regression, readout_weight
 
 
 class Context(NamedTuple):
@@ -90,6 +91,21 @@ def _test_predictions(c: Context) -> Float[Array, "test_pattern output"]:
     return c.mlp.apply(c.params, jnp.asarray(c.data.x_test)).output
 
 
+def _conditional_test(c: Context) -> ReadoutPrediction:
+    if c.likelihood.name != "gaussian":
+        raise ValueError(
+            f"observables: the predictor given the hidden weights needs the Gaussian likelihood, got {c.likelihood.name!r}"
+        )
+    on_test = c.mlp.apply(c.params, jnp.asarray(c.data.x_test))
+    return readout_regression(
+        c.activations.postactivations[-1],
+        on_test.postactivations[-1],
+        jnp.asarray(c.data.y_train),
+        readout_weight(c.mlp, c.data.prior_std["readout"]["kernel"]),
+        c.data.temperature,
+    )
+
+
 def _readout(c: Context) -> Float[Array, "output unit"]:
     return c.params["readout"]["kernel"].T
 
@@ -108,6 +124,12 @@ kernel_diagonal = Observable("kernel_diagonal", ("layer", "class"), _class_diago
 train_loss = Observable("train_loss", (), lambda c: c.loss)
 residual_multiplier = Observable("residual_multiplier", ("pattern", "output"), _residual_multiplier)
 test_predictions = Observable("test_predictions", ("test_pattern", "output"), _test_predictions)
+conditional_test_predictions = Observable(
+    "conditional_test_predictions", ("test_pattern", "output"), lambda c: _conditional_test(c).mean
+)
+conditional_test_variance = Observable(
+    "conditional_test_variance", ("test_pattern",), lambda c: _conditional_test(c).variance
+)
 log_density = Observable("log_density", (), _log_density)
 readout_overlap = Observable("readout_overlap", ("output", "output_2"), _readout_overlap)
 class_means = Observable("class_means", ("layer", "class", "unit"), _class_means, invariant=False)
@@ -129,6 +151,10 @@ def default_observables(likelihood: Likelihood, n_test: int) -> tuple[Observable
     - ``test_predictions`` (test_pattern, output): f on the test set;
     - ``class_means`` (layer, class, unit): mean of ``phi(z_i^l(mu))`` over mu in c; not permutation-invariant;
     - ``readout`` (output, unit): ``a_i^r``; not permutation-invariant.
+
+    Not among them, because they cost a Cholesky factorization per stored draw (some percent of a draw of 20 leapfrog steps),
+    are `conditional_test_predictions` (test_pattern, output), E[f | hidden weights], and `conditional_test_variance`
+    (test_pattern,), Var[f | hidden weights]: the readout integrated out, for the Gaussian likelihood (`readout_regression`).
 
     Args:
         likelihood: The residual multiplier belongs to the Gaussian likelihood.
