@@ -1,13 +1,29 @@
 """What theory predicts for the sampled networks: closed forms and small solvers."""
 
+from hiddencodes.theory.branches import Branch as Branch
+from hiddencodes.theory.branches import Outlier as Outlier
 from hiddencodes.theory.gaussian_process import GaussianProcessPrediction as GaussianProcessPrediction
 from hiddencodes.theory.gaussian_process import LazyPrediction as LazyPrediction
 from hiddencodes.theory.gaussian_process import gaussian_process_regression as gaussian_process_regression
 from hiddencodes.theory.gaussian_process import lazy_prediction as lazy_prediction
 from hiddencodes.theory.gaussian_process import log_evidence as log_evidence
+from hiddencodes.theory.kernel_blocks import KernelBlocks as KernelBlocks
+from hiddencodes.theory.kernel_blocks import kernel_class_blocks as kernel_class_blocks
 from hiddencodes.theory.linear import LinearSaddle as LinearSaddle
 from hiddencodes.theory.linear import ReadoutOverlapLaw as ReadoutOverlapLaw
 from hiddencodes.theory.linear import linear_saddle as linear_saddle
 from hiddencodes.theory.linear import readout_overlap_exact as readout_overlap_exact
+from hiddencodes.theory.linear_exact import DeepLinearLaw as DeepLinearLaw
+from hiddencodes.theory.linear_exact import deep_linear_exact as deep_linear_exact
+from hiddencodes.theory.linear_exact import deep_linear_prediction as deep_linear_prediction
+from hiddencodes.theory.linear_monte_carlo import Estimate as Estimate
+from hiddencodes.theory.linear_monte_carlo import LinearMonteCarlo as LinearMonteCarlo
+from hiddencodes.theory.linear_monte_carlo import linear_monte_carlo as linear_monte_carlo
 from hiddencodes.theory.linear_posterior import LinearPosteriorDraws as LinearPosteriorDraws
 from hiddencodes.theory.linear_posterior import sample_linear_posterior as sample_linear_posterior
+from hiddencodes.theory.linear_prediction import LinearPrediction as LinearPrediction
+from hiddencodes.theory.linear_prediction import linear_prediction as linear_prediction
+from hiddencodes.theory.single_unit import SingleUnitSaddle as SingleUnitSaddle
+from hiddencodes.theory.single_unit import single_unit_saddle as single_unit_saddle
+from hiddencodes.theory.single_unit_limit import SingleUnitLimit as SingleUnitLimit
+from hiddencodes.theory.single_unit_limit import single_unit_limit as single_unit_limit

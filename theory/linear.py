@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
-from hiddencodes.theory.positive_definite import cholesky_factor, solve_factored
+from hiddencodes.theory.linear_action import linear_problem, overlap_ratio
+from hiddencodes.theory.positive_definite import cholesky_factor
 
 _GRID_POINTS = 4001
 # Log densities this far below the maximum do not count in double precision, whatever they multiply.
@@ -20,15 +21,19 @@ _LOG_OVERLAP_RANGE = 60.0
 
 
 class LinearSaddle(NamedTuple):
-    """The zero-temperature saddle point of a deep linear network for N → ∞.
+    """The saddle point of a deep linear network.
 
     Attributes:
         readout_overlap: U = ⟨aᵀa⟩/N, (output, output).
         kernels: K_l(μ, ν) = ⟨z_μ z_ν⟩ of layers 1 to L, (layer, pattern, pattern).
+        multiplier: t = ⟨Y - f⟩/(N T), its limit at T = 0, (pattern, output).
+        output_overlap: Q = σ_a² (U/σ_a²)^L, (output, output): given the weights above the first layer, f ~ N(0, K_0 ⊗ Q/N).
     """
 
     readout_overlap: Float[np.ndarray, "output output"]
     kernels: Float[np.ndarray, "layer pattern pattern"]
+    multiplier: Float[np.ndarray, "pattern output"]
+    output_overlap: Float[np.ndarray, "output output"]
 
 
 class ReadoutOverlapLaw(NamedTuple):
@@ -48,55 +53,67 @@ def linear_saddle(
     y: Float[np.ndarray, "pattern output"],
     depth: int,
     readout_variance: float,
+    *,
+    n_temperature: float = 0.0,
+    width: int | None = None,
 ) -> LinearSaddle:
-    """Readout overlap and kernels of every layer at T = 0, N → ∞.
+    """Readout overlap, kernels of every layer and multiplier of a linear network, for any inputs and number of outputs.
 
-        U^(L+1)/σ_a^(2L) - U^L/σ_a^(2(L-1)) = Yᵀ K_0⁻¹ Y
-        K_l = K_(l-1) + σ_a^(2(L-l)) Y U^(-(L-l+1)) Yᵀ
+    With R = U/σ_a², Q = σ_a² R^L, κ_p and v_p the eigenvalues and eigenvectors of K_0, y_p = Yᵀ v_p, S_p = κ_p Q + N T I
+    and t = Σ_p v_p t_pᵀ, t_p = S_p⁻¹ y_p:
 
-    The eigenvalue v = u/σ_a² of U/σ_a² that belongs to the eigenvalue g of Yᵀ K_0⁻¹ Y is the root v ≥ 1 of
-    v^L (v - 1) = g/σ_a². At L = 1 the correction to U is of relative order (P/N) σ_a²/U.
+        R^(1-L) - R^(-L) = σ_a² Σ_p κ_p (t_p t_pᵀ - S_p⁻¹/N)
+        K_l = (1 - m/N) K_(l-1) + F M_l Fᵀ + (N T/N) Σ_p κ_p tr(M_l Q S_p⁻¹) v_p v_pᵀ,
+        F = ⟨f⟩ = K_0 t Q = Y - N T t,   M_l = R^-(L-l+1)/σ_a².
+
+    N → ∞ drops the terms with 1/N. At T = 0 this is R^(L+1) - (1 - P/N) R^L = Yᵀ K_0⁻¹ Y/σ_a², and the predictor is that of
+    a Gaussian process. With a `width` the terms of order P/N and the recursion of the kernels are exact; what is left out,
+    the fluctuations of R, is of relative order 1/N (`deep_linear_exact` has them, for one output).
 
     Args:
-        k_input: K_0 = X Xᵀ/N_0, (pattern, pattern), positive definite.
+        k_input: K_0 = X Xᵀ/N_0, (pattern, pattern); may be singular if T > 0.
         y: Targets, (pattern, output).
         depth: L, the number of hidden layers.
         readout_variance: σ_a², of order P^(-1/L) for readouts of order one.
+        n_temperature: N T.
+        width: N of a network of finite width; None for N → ∞ at fixed P.
 
     Returns:
-        U and the kernels.
+        U, the kernels, t and Q.
 
     Raises:
-        ValueError: if `k_input` is singular (more patterns than inputs), `depth` is below one, or
-            `readout_variance` is not positive.
+        ValueError: if `k_input` is singular at T = 0 (more patterns than inputs) or not positive semidefinite; if an
+            argument is out of range; if, at T = 0, an output direction has no target and `width` does not exceed P.
 
     Example:
         >>> saddle = linear_saddle(np.eye(2), np.array([[1.0], [1.0]]), depth=1, readout_variance=1.0)
         >>> print(saddle.readout_overlap, saddle.kernels[0, 0])
         [[2.]] [1.5 0.5]
     """
-    _positive("readout_variance", readout_variance)
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1, got {depth}")
-    whitened = solve_factored(cholesky_factor("k_input", k_input), y)
-    signal, vectors = np.linalg.eigh(whitened.T @ whitened)
-    # Yᵀ K_0⁻¹ Y is singular for targets of fewer dimensions than outputs; rounding then leaves ±1e-16.
-    drive = np.maximum(signal, 0.0) / readout_variance
-    # Newton's method from above the root of a convex function: monotone, so that it needs no safeguard.
-    ratio = 1.0 + drive ** (1.0 / (depth + 1))
-    for _ in range(100):
-        excess = ratio**depth * (ratio - 1.0) - drive
-        slope = ratio ** (depth - 1) * ((depth + 1) * ratio - depth)
-        ratio = np.maximum(ratio - excess / slope, 1.0)
-
-    projected = y @ vectors
+    problem = linear_problem(k_input, y, depth, readout_variance, n_temperature, width)
+    ratio = overlap_ratio(problem)
+    output_values = readout_variance * ratio.values**depth
+    spread = np.outer(problem.eigenvalues, output_values) + n_temperature
+    multiplier = problem.vectors @ (problem.targets @ ratio.vectors / spread) @ ratio.vectors.T
+    # In the eigenbases of K_0 and R: the mean output, and the variance that the noise leaves it.
+    mean_output = problem.vectors @ (
+        problem.eigenvalues[:, None] * output_values / spread * (problem.targets @ ratio.vectors)
+    )
+    left = problem.inverse_width * n_temperature * problem.eigenvalues[:, None] * output_values / spread
     kernel, kernels = k_input, list[np.ndarray]()
     for layer in range(1, depth + 1):
-        strength = ratio ** -(depth - layer + 1.0) / readout_variance
-        kernel = kernel + (projected * strength) @ projected.T
+        strength = ratio.values ** -(depth - layer + 1.0) / readout_variance
+        kernel = (1.0 - problem.inverse_width * y.shape[1]) * kernel + (
+            mean_output * strength
+        ) @ mean_output.T
+        kernel = kernel + (problem.vectors * (left @ strength)) @ problem.vectors.T
         kernels.append(kernel)
-    overlap = (vectors * (readout_variance * ratio)) @ vectors.T
-    return LinearSaddle(overlap, np.stack(kernels))
+    return LinearSaddle(
+        readout_variance * ratio.power(1.0),
+        np.stack(kernels),
+        multiplier,
+        readout_variance * ratio.power(float(depth)),
+    )
 
 
 def _single_output(y: Float[np.ndarray, "pattern output"]) -> Float[np.ndarray, "pattern output"]:
@@ -135,12 +152,16 @@ class OverlapDensity(NamedTuple):
     vectors: Float[np.ndarray, "pattern pattern"]
     targets: Float[np.ndarray, " pattern"]
 
+    def log_likelihood(self, log_overlap: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
+        """log N(Y; 0, (q/N) K_0 + T I) at every `log_overlap`, up to a constant."""
+        spread = np.outer(np.exp(log_overlap) / self.width, self.eigenvalues) + self.temperature
+        return -0.5 * np.sum(np.log(spread) + np.square(self.targets) / spread, axis=1)
+
     def log_density(self, log_overlap: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
         """Log density at every `log_overlap`."""
         overlap = np.exp(log_overlap)
-        spread = np.outer(overlap / self.width, self.eigenvalues) + self.temperature
-        likelihood = -0.5 * np.sum(np.log(spread) + np.square(self.targets) / spread, axis=1)
-        return 0.5 * self.width * (log_overlap - overlap / self.readout_variance) + likelihood
+        prior = 0.5 * self.width * (log_overlap - overlap / self.readout_variance)
+        return prior + self.log_likelihood(log_overlap)
 
     def grid(self) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
         """Log overlaps that cover all of the mass, evenly spaced, and the log density there, maximum 0."""

@@ -128,7 +128,7 @@ def test_saddle_satisfies_its_equations(depth: int) -> None:
     k_input, _ = random_problem(9, 15)
     y = np.random.default_rng(3).standard_normal((9, 2))
     readout_variance = 0.4
-    overlap, kernels = linear_saddle(k_input, y, depth, readout_variance)
+    overlap, kernels, _, _ = linear_saddle(k_input, y, depth, readout_variance)
 
     target = y.T @ np.linalg.inv(k_input) @ y
     power = np.linalg.matrix_power(overlap, depth)
@@ -178,7 +178,7 @@ def test_saddle_root_at_every_scale(depth: int, readout_variance: float, size: f
 
 def test_targets_of_lower_rank_than_outputs() -> None:
     y = np.array([[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]])
-    overlap, _ = linear_saddle(np.eye(3), y, 2, 0.5)
+    overlap = linear_saddle(np.eye(3), y, 2, 0.5).readout_overlap
     # The direction without a target keeps its prior variance.
     assert np.array([1.0, -1.0]) @ overlap @ np.array([1.0, -1.0]) / 2 == pytest.approx(0.5)
 

@@ -1,0 +1,67 @@
+"""What both single-unit solvers check and share: arguments, codes, the first multiplier."""
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from hiddencodes.models.activations import Activation
+from hiddencodes.theory.dual_newton import Problem
+from hiddencodes.theory.tilted_moments import asymptotic_slopes, evaluate
+
+
+def checked_problem(
+    activation: Activation,
+    weights: Float[np.ndarray, " cls"],
+    class_targets: Float[np.ndarray, "cls output"],
+    scaled_variance: float,
+    input_variance: float,
+    n_temperature: float,
+    *,
+    weights_name: str,
+) -> Problem:
+    """The problem with class fractions p_c = weights / Σ weights.
+
+    Raises:
+        ValueError: if shapes do not fit, or a number is not finite or out of range.
+    """
+    if not np.all(np.isfinite(weights)) or np.any(weights <= 0):
+        raise ValueError(f"{weights_name}: must be positive, got {weights}")
+    if len(weights) != len(class_targets):
+        raise ValueError(
+            f"class_targets: {len(class_targets)} rows, {weights_name} has {len(weights)} entries"
+        )
+    if not np.all(np.isfinite(class_targets)) or not np.any(class_targets):
+        raise ValueError(f"class_targets: must be finite and not all zero, got {class_targets}")
+    for name, value in (("readout variance", scaled_variance), ("input_variance", input_variance)):
+        if not (math.isfinite(value) and value > 0.0):
+            raise ValueError(f"{name}: must be finite and positive, got {value}")
+    if not (math.isfinite(n_temperature) and n_temperature >= 0.0):
+        raise ValueError(f"n_temperature: must be finite and not negative, got {n_temperature}")
+    fractions = np.asarray(weights, dtype=np.float64) / float(np.sum(weights))
+    targets = np.asarray(class_targets, dtype=np.float64)
+    return Problem(activation, fractions, targets, scaled_variance, input_variance, n_temperature)
+
+
+def code_threshold(activation: Activation) -> float | None:
+    """Mean activation above which a class belongs to a unit's code: midway between the ends of φ, None if it has none.
+
+    Example:
+        >>> from hiddencodes.models.activations import relu, sigmoidal, tanh
+        >>> code_threshold(sigmoidal), code_threshold(tanh), code_threshold(relu)
+        (0.5, 0.0, None)
+    """
+    if asymptotic_slopes(activation) != (0.0, 0.0):
+        return None
+    ends = evaluate(activation, np.array([-1e8, 1e8]))
+    return float(0.5 * (ends[0] + ends[1]))
+
+
+def code_text(bits: Bool[np.ndarray, " cls"]) -> str:
+    """A code as text, one digit per class.
+
+    Example:
+        >>> code_text(np.array([True, False]))
+        '10'
+    """
+    return "".join("1" if bit else "0" for bit in bits)
