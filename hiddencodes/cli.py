@@ -1,14 +1,17 @@
-"""The command line: ``hiddencodes run``, ``report`` and ``study``."""
+"""The command line: ``hiddencodes run``, ``report``, ``study`` and ``reproduce``."""
 
 import sys
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from hiddencodes.benchmarks.papers import Reproduction
 
 app = typer.Typer(
     help="Sample the weight posteriors of wide neural networks and say which codes their hidden layers use.",
@@ -73,14 +76,18 @@ def _bars(labels: list[str], shown: bool) -> Generator[Callable[..., None]]:
     )
     rows = {label: bars.add_task("", total=1, label=label, phase="waiting", numbers="") for label in labels}
 
-    def show(label: str, event: Progress) -> None:
+    def show(label: str, event: Progress | str, what: str = "") -> None:
+        if isinstance(event, str):
+            bars.update(rows[label], completed=event != "running", total=1, phase=event, numbers="")
+            return
         numbers = ""
         if event.phase != "compile":
             numbers = (
                 f"{event.draws_per_second:,.0f} draws/s  acceptance {event.acceptance:.2f}  "
                 f"{_clock(event.seconds_left)} left"
             )
-        bars.update(rows[label], completed=event.done, total=event.total, phase=event.phase, numbers=numbers)
+        phase = f"{what}: {event.phase}" if what else event.phase
+        bars.update(rows[label], completed=event.done, total=event.total, phase=phase, numbers=numbers)
 
     with bars:
         yield show
@@ -147,6 +154,85 @@ def print_study() -> None:
     from hiddencodes.study import built_in_study
 
     typer.echo(built_in_study(), nl=False)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A reproduction; all are listed if left out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; runs/<name>-<time> if left out.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small version, to try it out.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="SECTION", help="Run this section only; may be repeated.")
+    ] = None,
+    key: Annotated[int, typer.Option(help="Random key.")] = 0,
+    listed: Annotated[bool, typer.Option("--list", help="List the sections and run nothing.")] = False,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")] = True,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")] = False,
+) -> None:
+    """Hold a published system against sampled networks: theory beside samples, claim by claim.
+
+    Writes results.json, report.html and figures; what is there is kept if a later section fails. Exit code 0: every section ran
+    and no claim fails; 1: a claim fails, a section stopped with an error, or nothing could be run; 2: there is no such
+    reproduction or section. Claims that are "not compared" neither pass nor fail.
+    """
+    from hiddencodes.benchmarks.papers import run
+    from hiddencodes.benchmarks.papers.catalog import REPRODUCTIONS
+
+    known = {reproduction.name: reproduction for reproduction in REPRODUCTIONS}
+    if name is None or listed:
+        shown = known.values() if name is None else [_one_of(known, name, "reproduction")]
+        typer.echo("\n".join(map(_listing, shown)))
+        return
+    chosen: Reproduction = _one_of(known, name, "reproduction")
+    for section in only or ():
+        _one_of(chosen.headlines, section, "section")
+    with _plain_errors(debug):
+        with _bars([s for s in chosen.headlines if not only or s in only], progress) as show:
+            outcome = run(chosen, out, quick=quick, only=only or (), key=key, watch=show)
+        _print_claims(outcome.results)
+        typer.echo(outcome.folder / "report.html")
+    if not outcome.ok:
+        raise typer.Exit(1)
+
+
+def _one_of[T](known: Mapping[str, T], name: str, what: str) -> T:
+    """The thing of a name, or exit code 2 and the names there are."""
+    if name not in known:
+        typer.echo(f"error: no {what} is called {name!r}; there are: {', '.join(known) or 'none'}", err=True)
+        raise typer.Exit(2)
+    return known[name]
+
+
+def _listing(reproduction: "Reproduction") -> str:
+    """A reproduction and its sections as lines of text."""
+    width = max(map(len, reproduction.headlines), default=0)
+    sections = [f"  {name:<{width}}  {headline}" for name, headline in reproduction.headlines.items()]
+    return "\n".join(
+        [f"{reproduction.name}: {reproduction.title} (arXiv {reproduction.paper.arxiv})", *sections]
+    )
+
+
+def _print_claims(results: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from hiddencodes.benchmarks.papers.page import count_words, shown_numbers
+
+    styles = {"holds": "green", "fails": "bold red"}
+    table = Table("section", "claim", "expected", "measured", "verdict")
+    for claim in results["claims"]:
+        cells = [claim["section"], claim["name"], *shown_numbers(claim)]
+        table.add_row(*map(Text, cells), Text(claim["verdict"], styles.get(claim["verdict"], "yellow")))
+    for section in results["sections"]:
+        if section["error"]:
+            table.add_row(
+                Text(section["name"]), Text(section["error"]), "", "", Text("stopped by an error", "bold red")
+            )
+    Console().print(table)
+    typer.echo(count_words(results["counts"]))
 
 
 def _print_verdicts(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Pieces of HTML in which every text is escaped unless it is HTML already."""
 
+import base64
 import html
 import math
 from collections.abc import Iterable, Sequence
@@ -95,6 +96,35 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: S
     head = tag("tr", *(cell("th", i, title) for i, title in enumerate(header)))
     body = join(tag("tr", *(cell("td", i, value) for i, value in enumerate(row))) for row in rows)
     return tag("div", tag("table", tag("thead", head), tag("tbody", body)), class_="scroll")
+
+
+def document(title: object, body: Html) -> str:
+    """A whole page that runs no script and loads nothing from elsewhere.
+
+    Args:
+        title: What the browser's tab says.
+        body: The page.
+    """
+    meta = Html(
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">"
+    )
+    head = tag("head", meta, tag("title", title), tag("style", Html(CSS)))
+    return f'<!DOCTYPE html>\n<html lang="en">{head}<body>{body}</body></html>\n'
+
+
+def picture(name: str, caption: object, image: bytes) -> Html:
+    """A PNG inside the page, with what there is to say about it.
+
+    Args:
+        name: Stands for the picture where it cannot be seen.
+        caption: The text below it.
+        image: The file's content.
+    """
+    data = base64.b64encode(image).decode("ascii")
+    shown = Html(f'<img alt="{esc(name)}" src="data:image/png;base64,{data}">')
+    return tag("figure", shown, tag("figcaption", caption))
 
 
 def bullets(items: Iterable[object]) -> Html:

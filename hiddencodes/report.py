@@ -1,6 +1,5 @@
 """The report of a study: one HTML file without outside parts, figures as PNG, and all numbers as JSON."""
 
-import base64
 import json
 import os
 import tempfile
@@ -10,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from hiddencodes.html_parts import CSS, Html, badge, esc, join, number, table, tag
+from hiddencodes.html_parts import Html, badge, document, join, number, picture, table, tag
 from hiddencodes.network_section import network_section, provenance_section, scheme_badge
 from hiddencodes.pictures import Picture, draw_chains, draw_pictures
 from hiddencodes.plain_data import as_list
@@ -35,7 +34,7 @@ def render(
             tag("h2", "Verdicts"),
             _verdicts(summary),
             tag("h2", "Hidden codes"),
-            *(_figure(picture) for picture in pictures),
+            *(_figure(shown) for shown in pictures),
             tag("h2", "Predictions"),
             _predictions(summary),
             tag("h2", "Networks"),
@@ -47,14 +46,7 @@ def render(
             provenance_section(summary),
         ]
     )
-    title = tag("title", f"{study['name']}: hidden codes")
-    meta = Html(
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">"
-    )
-    head = tag("head", meta, title, tag("style", Html(CSS)))
-    return f'<!DOCTYPE html>\n<html lang="en">{head}<body>{body}</body></html>\n'
+    return document(f"{study['name']}: hidden codes", body)
 
 
 def _head(summary: Mapping[str, Any]) -> Html:
@@ -169,10 +161,8 @@ def _predictions(summary: Mapping[str, Any]) -> Html:
     return join([table(header, rows, numbers=range(1, 7)), note])
 
 
-def _figure(picture: Picture) -> Html:
-    data = base64.b64encode(picture.image).decode("ascii")
-    image = Html(f'<img alt="{esc(picture.name)}" src="data:image/png;base64,{data}">')
-    return tag("figure", image, tag("figcaption", picture.caption))
+def _figure(shown: Picture) -> Html:
+    return picture(shown.name, shown.caption, shown.image)
 
 
 def write_report(folder: Path, study: Study, runs: Mapping[str, xr.DataTree]) -> Path:
@@ -213,8 +203,8 @@ def _loaded(run: xr.DataTree) -> xr.DataTree:
 def _files(
     summary: Mapping[str, Any], pictures: list[Picture], of_chains: Mapping[str, list[Picture]]
 ) -> Iterator[tuple[str, bytes]]:
-    for picture in [*pictures, *(p for several in of_chains.values() for p in several)]:
-        yield f"figures/{picture.name}.png", picture.image
+    for shown in [*pictures, *(p for several in of_chains.values() for p in several)]:
+        yield f"figures/{shown.name}.png", shown.image
     yield "summary.json", json.dumps(summary, indent=1, allow_nan=False, ensure_ascii=False).encode()
     yield "report.html", render(summary, pictures, of_chains).encode()
 

@@ -103,18 +103,18 @@ def _sampler(settings: Sampling) -> str | sampling.Sampler | sampling.NumPyroNUT
     return getattr(sampling, settings.sampler)(target_acceptance=settings.target_acceptance)
 
 
-def new_run_folder(study: Study, out: str | Path | None = None) -> Path:
+def new_run_folder(name: str, out: str | Path | None = None) -> Path:
     """Make the folder of a run.
 
     Args:
-        study: The study.
+        name: The name of the study or reproduction.
         out: The folder; ``runs/<name>-<time>`` if None.
 
     Raises:
         FileExistsError: If the folder exists and is not empty, or is a file.
     """
     now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    path = Path("runs") / f"{slug(study.name)}-{now}" if out is None else Path(out)
+    path = Path("runs") / f"{slug(name)}-{now}" if out is None else Path(out)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path} exists and is not an empty folder; name a new one with --out")
     path.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def run_study(
         MemoryError: If a network would not fit into memory, before it is compiled.
     """
     posteriors = build_posteriors(study)
-    folder = new_run_folder(study, out)
+    folder = new_run_folder(study.name, out)
     (folder / "study.toml").write_text(to_toml(study) if text is None else text, encoding="utf-8")
     (folder / "networks").mkdir()
     settings = study.sampling

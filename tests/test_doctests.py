@@ -11,7 +11,7 @@ import pytest
 import hiddencodes as hc
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ("diagnostics", "hiddencodes", "models", "sampling", "tasks", "theory")
+PACKAGE = ("benchmarks/papers", "diagnostics", "hiddencodes", "models", "sampling", "tasks", "theory")
 FILES = [path for room in PACKAGE for path in sorted((ROOT / room).rglob("*.py"))]
 CALLABLES = {
     name: value
@@ -22,24 +22,43 @@ CALLABLES = {
 # Users receive instances of these and do not make them; the example is that of the function that does.
 RECEIVED = {
     "Activations",
+    "BiasVariance",
+    "Branch",
     "CodeFraction",
     "CodeTable",
+    "CodeTransitions",
+    "ComparedPart",
     "Context",
     "ConvergenceReport",
+    "DeepLinearLaw",
     "DriftReport",
+    "ErrorComparison",
+    "ErrorPart",
+    "ErrorSplit",
+    "Estimate",
     "GaussianProcessPrediction",
     "ImageSet",
+    "KernelBlocks",
+    "LayerSymmetry",
     "LazyPrediction",
+    "LinearMonteCarlo",
     "LinearPosteriorDraws",
+    "LinearPrediction",
     "LinearSaddle",
     "NNGPKernels",
     "NumPyroNUTS",
+    "Outlier",
+    "Overlap",
     "PosteriorData",
     "Progress",
     "ReadoutOverlapLaw",
+    "ReadoutPrediction",
     "Sampler",
     "SchemeDecision",
     "SchemeReport",
+    "SingleUnitLimit",
+    "SingleUnitSaddle",
+    "SymmetryBreakingReport",
 }
 
 

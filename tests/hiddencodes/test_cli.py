@@ -156,11 +156,11 @@ def test_classes_that_a_data_set_does_not_have() -> None:
 def test_run_folders_are_named_after_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     study = parse_study(STUDY.replace('"tiny"', '"../../etc"'))
-    path = runner.new_run_folder(study)
+    path = runner.new_run_folder(study.name)
     assert path.parent == Path("runs")
     assert path.name.startswith("etc-")
-    assert runner.new_run_folder(study, tmp_path / "empty").is_dir()
-    assert runner.new_run_folder(study, tmp_path / "empty").is_dir()
+    assert runner.new_run_folder(study.name, tmp_path / "empty").is_dir()
+    assert runner.new_run_folder(study.name, tmp_path / "empty").is_dir()
 
 
 def test_progress_bars(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Measurements: reproductions of published systems (`hiddencodes.benchmarks.papers`), and scripts about speed."""

@@ -1,0 +1,280 @@
+"""Three classes, one layer of rectified units: a silent bulk, and one outlier code per class with weights of order √N."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+import hiddencodes as hc
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
+from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
+    Measured,
+    at_infinite_width,
+    chains_of,
+    class_multiplier,
+    final_activations,
+    final_kernel,
+    kernel_blocks,
+    mean_of,
+    saddle_of,
+)
+
+# Sampled elsewhere at N = 200, P = 100 (y- = -1/2, N T = .002), two digits after the point.
+PRINTED_BULK = (0.126, -0.060, -0.064)
+
+
+def relu_outliers(settings: Settings) -> Section:
+    """Three classes, L = 1, ReLU: sparse codes as outliers of the readout weights."""
+    n_train, n_temperature = settings.choose(full=(100, 0.002), quick=(60, 0.01))
+    task = hc.orthogonal_classes(n_train, y_minus=-0.5, n_inputs=n_train)
+    widths = settings.choose(full=(50, 100, 200, 400, 800), quick=(50, 100))
+    draws = settings.choose(
+        full={50: 3000, 100: 2000, 200: 1200, 400: 600, 800: 300}, quick={50: 200, 100: 200}
+    )
+    warmup = settings.choose(
+        full={50: 4000, 100: 4000, 200: 3000, 400: 2000, 800: 1200}, quick={50: 500, 100: 500}
+    )
+    runs: dict[int, xr.DataTree] = {}
+    posteriors: dict[int, hc.Posterior] = {}
+    for width in widths:
+        mlp = hc.MLP(task.n_inputs, task.n_outputs, width, 1, hc.relu, hc.mean_field)
+        posteriors[width] = hc.Posterior(mlp, task, n_temperature=n_temperature)
+        runs[width] = settings.sample(
+            f"relu-{width}",
+            posteriors[width],
+            precision="float32",
+            chains=4,
+            draws=draws[width],
+            warmup=warmup[width],
+        )
+    saddle = saddle_of(posteriors[widths[-1]])
+    bulk = saddle.branches[0]
+    codes = [outlier.code for outlier in saddle.outliers]
+    # The pair whose statistics are best: the widest networks have few draws, the narrowest the largest correction.
+    narrow, wide = settings.choose(full=(100, 200), quick=(50, 100))
+    how = f"at infinite width, from N = {narrow} and {wide}"
+    multiplier = at_infinite_width(class_multiplier(runs[narrow]), class_multiplier(runs[wide]), narrow, wide)
+    blocks = at_infinite_width(kernel_blocks(runs[narrow]), kernel_blocks(runs[wide]), narrow, wide)
+    amplitudes = {n: amplitude(run, codes) for n, run in runs.items()}
+    bulks = {n: bulk_means(run) for n, run in runs.items()}
+    readout = at_infinite_width(bulks[narrow][0], bulks[wide][0], narrow, wide)
+    activity = at_infinite_width(bulks[narrow][1], bulks[wide][1], narrow, wide)
+    counts = {n: outlier_counts(run, codes) for n, run in runs.items()}
+    upper = np.triu_indices(3)
+    claims = [
+        Claim.agrees(
+            "multiplier",
+            f"Multiplier of every class and output, {how}",
+            saddle.multiplier,
+            multiplier.mean,
+            multiplier.error,
+            grade="derived",
+            entries=[f"class {c + 1}, output {r + 1}" for c in range(3) for r in range(3)],
+        ),
+        Claim.agrees(
+            "kernel",
+            f"Class blocks of the kernel, bulk and outliers together, {how}",
+            saddle.kernel_blocks[upper],
+            blocks.mean[upper],
+            blocks.error[upper],
+            grade="derived",
+            entries=["11", "12", "13", "22", "23", "33"],
+        ),
+        Claim.agrees(
+            "bulk-readout",
+            f"Mean readout weights of the bulk, {how}",
+            bulk.readout,
+            readout.mean,
+            readout.error,
+            grade="derived",
+            entries=["output 1", "output 2", "output 3"],
+        ),
+        Claim.agrees(
+            "bulk-activity",
+            f"Class-mean activation of the bulk, {how}",
+            bulk.class_means,
+            activity.mean,
+            activity.error,
+            grade="derived",
+            entries=["class 1", "class 2", "class 3"],
+        ),
+        Claim.statement_true(
+            "outlier-codes",
+            "The outlier codes are one per class, at every width",
+            all(set(codes) == {code for code, n in count.items() if n > 0.0} for count in counts.values()),
+            "; ".join(
+                f"N = {n}: "
+                + ", ".join(f"{code} on {number:.1f}" for code, number in count.items() if number > 0.0)
+                for n, count in counts.items()
+            )
+            + " units per chain",
+            grade="poster",
+        ),
+        Claim.frozen(
+            "outlier-number",
+            "One unit per code",
+            "two units that share a code coalesce only over thousands of draws: their number is set by the annealing",
+            grade="derived",
+            expected=float(len(codes)),
+            measured=float(sum(counts[wide].values())),
+        ),
+    ]
+    for k, outlier in enumerate(saddle.outliers):
+        c = outlier.code.index("1")
+        size = np.array([amplitudes[n].mean[k] for n in widths])
+        error = np.array([amplitudes[n].error[k] for n in widths])
+        slope, slope_error = _slope(np.array(widths, float), size, error)
+        claims.append(
+            Claim.agrees(
+                f"amplitude-exponent-{outlier.code}",
+                f"Root of the summed squares of the readouts of code {outlier.code} grows as N^(1/2), N = {widths[0]} to {widths[-1]}",
+                0.5,
+                slope,
+                slope_error,
+                grade="poster",
+                extra=_curvature(widths, size, float(np.linalg.norm(outlier.readout))),
+                extra_reason="slope that a correction of relative order 1/N, read off the narrowest network, can make",
+            )
+        )
+        at = at_infinite_width(
+            Measured(
+                amplitudes[narrow].mean[k : k + 1] / np.sqrt(narrow),
+                amplitudes[narrow].error[k : k + 1] / np.sqrt(narrow),
+            ),
+            Measured(
+                amplitudes[wide].mean[k : k + 1] / np.sqrt(wide),
+                amplitudes[wide].error[k : k + 1] / np.sqrt(wide),
+            ),
+            narrow,
+            wide,
+        )
+        claims.append(
+            Claim.agrees(
+                f"amplitude-{outlier.code}",
+                f"Amplitude of code {outlier.code} over the root of N, {how}",
+                float(np.linalg.norm(outlier.readout)),
+                float(at.mean[0]),
+                float(at.error[0]),
+                grade="derived",
+                evidence=f"active in class {c + 1}; shared by {counts[wide][outlier.code]:.1f} units per chain",
+            )
+        )
+    return Section(
+        title="Three classes, one layer of rectified units",
+        question="Do few units carry the classes, with weights that grow as the root of the width?",
+        claims=tuple(claims),
+        figures=_figures(runs, saddle, task, codes, amplitudes, wide),
+        captions={
+            "amplitudes": "Readout amplitude per outlier code (root of the sum of squares over its units): theory (line), chains.",
+            "readouts": "Readout weights of class 1: theory of the bulk (line) and outliers (marks), all units (bars, log scale).",
+            "kernel": "Kernel of the hidden layer: theory at infinite width (left), last draw of the chains (right).",
+            "activations": "The most active units and the bulk at the last draw of one chain.",
+        },
+        settings={
+            "patterns": n_train,
+            "classes": "1/2, 1/4, 1/4",
+            "targets": "1 and -1/2",
+            "n_temperature": n_temperature,
+            "runs": {f"N = {n}": describe_run(run) for n, run in runs.items()},
+        },
+        notes=(
+            "Units of one code share its amplitude at no cost in leading order, so that the root of their summed squares is compared, not a single unit.",
+        ),
+    )
+
+
+def outliers(run: xr.DataTree) -> np.ndarray:
+    """Units whose readout is far outside the bulk: |a| beyond five median lengths, (chain, draw, unit)."""
+    size = np.linalg.norm(chains_of(run, "units/readout"), axis=2)
+    return size > 5.0 * np.median(size, axis=-1, keepdims=True)
+
+
+def _by_code(run: xr.DataTree, codes: list[str]) -> np.ndarray:
+    """Outliers of each code, (chain, draw, code, unit): a unit belongs to the class in which it is most active."""
+    means = chains_of(run, "units/class_means")[:, :, -1]
+    strongest = np.argmax(means, axis=2)
+    far = outliers(run)
+    return np.stack([far & (strongest == code.index("1")) for code in codes], axis=2)
+
+
+def amplitude(run: xr.DataTree, codes: list[str]) -> Measured:
+    """Root of the summed squares of the readouts of every code, (code,)."""
+    square = np.sum(chains_of(run, "units/readout") ** 2, axis=2)
+    return mean_of(np.sqrt(np.einsum("sdku,sdu->sdk", _by_code(run, codes), square)))
+
+
+def outlier_counts(run: xr.DataTree, codes: list[str]) -> dict[str, float]:
+    """Outliers per chain and code at the last draw."""
+    counts = _by_code(run, codes)[:, -1].sum(axis=-1).mean(axis=0)
+    return dict(zip(codes, counts.tolist(), strict=True))
+
+
+def bulk_means(run: xr.DataTree) -> tuple[Measured, Measured]:
+    """Mean readout (output,) and class means (class,) of the units that are not outliers."""
+    bulk = ~outliers(run)
+    count = bulk.sum(axis=-1)[..., None]
+    readout = np.einsum("sdu,sdru->sdr", bulk, chains_of(run, "units/readout")) / count
+    means = np.einsum("sdu,sdcu->sdc", bulk, chains_of(run, "units/class_means")[:, :, -1]) / count
+    return mean_of(readout), mean_of(means)
+
+
+def _slope(widths: np.ndarray, size: np.ndarray, error: np.ndarray) -> tuple[float, float]:
+    """Weighted least squares of log size on log N, and the standard error of the slope."""
+    x, y = np.log(widths), np.log(size)
+    weight = (size / np.maximum(error, 1e-12)) ** 2
+    center = (weight @ x) / weight.sum()
+    spread = weight @ (x - center) ** 2
+    return float(weight @ ((x - center) * y) / spread), float(1.0 / np.sqrt(spread))
+
+
+def _curvature(widths: tuple[int, ...], size: np.ndarray, predicted: float) -> float:
+    """Change of the fitted slope if the sizes deviate from c √N by the relative amount seen at the narrowest width, as 1/N."""
+    n = np.array(widths, float)
+    deviation = abs(float(size[0]) / (predicted * np.sqrt(n[0])) - 1.0)
+    bent = predicted * np.sqrt(n) * (1.0 + deviation * n[0] / n)
+    return abs(_slope(n, bent, 0.01 * bent)[0] - 0.5)
+
+
+def _figures(
+    runs: dict[int, xr.DataTree],
+    saddle: hc.SingleUnitSaddle,
+    task: hc.Task,
+    codes: list[str],
+    amplitudes: dict[int, Measured],
+    wide: int,
+) -> dict[str, Figure]:
+    class_sizes = task.class_counts.tolist()
+    n = np.array(list(runs), float)
+    curves = [
+        drawing.CurveRow(
+            f"code {code}",
+            n,
+            np.array([amplitudes[int(k)].mean[i] for k in n]),
+            np.array([amplitudes[int(k)].error[i] for k in n]),
+            n,
+            np.sqrt(n) * float(np.linalg.norm(saddle.outliers[i].readout)),
+        )
+        for i, code in enumerate(codes)
+    ]
+    values = chains_of(runs[wide], "units/readout")[:, :, 0].ravel()
+    x = np.linspace(-1.0, 1.5, 400)
+    marks = tuple((float(np.sqrt(wide) * o.readout[0]), o.code) for o in saddle.outliers)
+    theory = drawing.expand_blocks(saddle.kernel_blocks, saddle.kernel_diagonal, class_sizes)
+    last = runs[wide]
+    return {
+        "amplitudes": drawing.curves(curves, x_label="width N", y_label="amplitude"),
+        "readouts": drawing.readout_panels(
+            [drawing.ReadoutRow(f"N = {wide}", x, saddle.readout_density(x), values, marks)], log=True
+        ),
+        "kernel": drawing.kernel_pair(
+            [drawing.KernelRow("ReLU", theory, final_kernel(last))], class_sizes, task.class_names
+        ),
+        "activations": drawing.activation_panels(
+            [
+                drawing.ActivationRow(
+                    "ReLU", None, drawing.sort_units(final_activations(last)[0], class_sizes, "relu")
+                )
+            ],
+            class_sizes,
+            task.class_names,
+        ),
+    }
