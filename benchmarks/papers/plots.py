@@ -98,8 +98,9 @@ def readout_panels(
             left.fill_between(row.x, row.density, color=THEORY, alpha=0.25, linewidth=0)
             left.plot(row.x, row.density, color=THEORY)
             right.plot(row.x, row.density, color=THEORY, linewidth=0.9)
-        for position, text in row.marks:
+        for position, _ in row.marks:
             left.axvline(position, color=GRAY, linestyle=":", linewidth=0.8)
+        for position, text in _spaced(row.marks, 0.1 * float(np.ptp(left.get_xlim()))):
             left.annotate(
                 text, (position, 0.97), xycoords=left.get_xaxis_transform(), xytext=(2, 0),
                 textcoords="offset points", va="top", fontsize=7, family="DejaVu Sans Mono", color=INK,
@@ -115,6 +116,17 @@ def readout_panels(
     for axes, side in zip(grid[-1], ("theory", "samples"), strict=True):
         axes.set_xlabel(f"{x_label}: {side}")
     return figure
+
+
+def _spaced(marks: Sequence[tuple[float, str]], distance: float) -> list[tuple[float, str]]:
+    """Marks whose texts would stand on top of each other share one."""
+    spaced: list[tuple[float, str]] = []
+    for place, name in sorted(marks):
+        if spaced and place - spaced[-1][0] < distance:
+            spaced[-1] = (spaced[-1][0], f"{spaced[-1][1]}, {name}")
+        else:
+            spaced.append((place, name))
+    return spaced
 
 
 def _histogram(axes: Axes, row: ReadoutRow, log: bool, bins: int) -> None:

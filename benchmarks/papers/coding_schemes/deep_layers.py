@@ -24,7 +24,7 @@ def deep_linear(settings: Settings) -> Section:
     n_train = settings.choose(full=60, quick=20)
     width = settings.choose(full=100, quick=40)
     options = settings.choose(
-        full={"chains": 8, "draws": 1500, "warmup": 2000, "thin": 2},
+        full={"chains": 8, "draws": 600, "warmup": 1200, "thin": 2},
         quick={"chains": 4, "draws": 300, "warmup": 500},
     )
     claims: list[Claim] = []
@@ -220,7 +220,7 @@ def deep_codes(settings: Settings) -> Section:
     """L = 3, sigmoidal and ReLU: codes of the feature layer."""
     n_train, width = settings.choose(full=(60, 100), quick=(24, 40))
     options = settings.choose(
-        full={"chains": 4, "draws": 500, "warmup": 3000, "thin": 4},
+        full={"chains": 4, "draws": 200, "warmup": 1500, "thin": 4},
         quick={"chains": 2, "draws": 100, "warmup": 400},
     )
     task = hc.orthogonal_classes(n_train, y_minus=-0.5, n_inputs=n_train)

@@ -13,7 +13,7 @@ DEPTH = 2
 def drift(settings: Settings) -> Section:
     """L = 2: permutation symmetry is broken in the feature layer of nonlinear networks, and nowhere in linear ones."""
     n_train, width = settings.choose(full=(60, 100), quick=(30, 50))
-    draws = settings.choose(full=1500, quick=250)
+    draws = settings.choose(full=500, quick=150)
     task = hc.orthogonal_classes(n_train, y_minus=0.5, n_inputs=n_train)
     sparse = hc.orthogonal_classes(n_train, y_minus=-0.5, n_inputs=n_train)
     claims: list[Claim] = []
@@ -25,13 +25,15 @@ def drift(settings: Settings) -> Section:
         "linear": ("ergodic", "ergodic"),
         "relu": (None, "broken"),
     }
-    for activation in (hc.sigmoidal, hc.linear, hc.relu):
+    for activation in settings.choose(
+        full=(hc.sigmoidal, hc.linear, hc.relu), quick=(hc.sigmoidal, hc.linear)
+    ):
         name = activation.name
         used = sparse if name == "relu" else task
         mlp = hc.MLP(used.n_inputs, 3, width, DEPTH, activation, hc.mean_field)
         run = settings.sample(
             name, hc.Posterior(mlp, used, n_temperature=N_TEMPERATURE), precision="float32",
-            chains=4, draws=draws, warmup=settings.choose(full=3000, quick=600), thin=settings.choose(full=4, quick=2),
+            chains=4, draws=draws, warmup=settings.choose(full=1500, quick=500), thin=settings.choose(full=4, quick=2),
         )  # fmt: skip
         rows[name] = describe_run(run)
         report = hc.symmetry_breaking(run)

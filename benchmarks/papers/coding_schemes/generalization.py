@@ -18,7 +18,7 @@ def generalization(settings: Settings) -> Section:
     task = hc.gaussian_clusters(n_train, n_inputs=60, noise=1.0, y_minus=-0.5, n_test=40, seed=3)
     narrow, wide = settings.choose(full=(50, 100), quick=(25, 50))
     options = settings.choose(
-        full={"chains": 8, "draws": 1000, "warmup": 2000, "thin": 2},
+        full={"chains": 8, "draws": 500, "warmup": 1000, "thin": 2},
         quick={"chains": 4, "draws": 150, "warmup": 400},
     )
     observables = (
@@ -29,7 +29,7 @@ def generalization(settings: Settings) -> Section:
     claims: list[Claim] = []
     rows: dict[str, object] = {}
     curves: dict[str, list[drawing.CurveRow]] = {}
-    for activation in ACTIVATIONS:
+    for activation in settings.choose(full=ACTIVATIONS, quick=ACTIVATIONS[:1]):
         name = activation.name
 
         def sampled(

@@ -30,7 +30,7 @@ def handwritten_digits(settings: Settings) -> Section:
     panels: list[drawing.ActivationRow] = []
     kernels: list[drawing.KernelRow] = []
     runs: dict[str, xr.DataTree] = {}
-    for activation in (hc.linear, hc.sigmoidal, hc.relu):
+    for activation in settings.choose(full=(hc.linear, hc.sigmoidal, hc.relu), quick=(hc.sigmoidal,)):
         name = activation.name
         mlp = hc.MLP(task.n_inputs, 3, width, 1, activation, hc.mean_field)
         run = settings.sample(

@@ -28,10 +28,10 @@ def relu_outliers(settings: Settings) -> Section:
     task = hc.orthogonal_classes(n_train, y_minus=-0.5, n_inputs=n_train)
     widths = settings.choose(full=(50, 100, 200, 400, 800), quick=(50, 100))
     draws = settings.choose(
-        full={50: 3000, 100: 2000, 200: 1200, 400: 600, 800: 300}, quick={50: 200, 100: 200}
+        full={50: 1500, 100: 1500, 200: 1000, 400: 400, 800: 200}, quick={50: 200, 100: 200}
     )
     warmup = settings.choose(
-        full={50: 4000, 100: 4000, 200: 3000, 400: 2000, 800: 1200}, quick={50: 500, 100: 500}
+        full={50: 2000, 100: 2000, 200: 2000, 400: 1200, 800: 800}, quick={50: 500, 100: 500}
     )
     runs: dict[int, xr.DataTree] = {}
     posteriors: dict[int, hc.Posterior] = {}
@@ -122,7 +122,7 @@ def relu_outliers(settings: Settings) -> Section:
         c = outlier.code.index("1")
         size = np.array([amplitudes[n].mean[k] for n in widths])
         error = np.array([amplitudes[n].error[k] for n in widths])
-        slope, slope_error = _slope(np.array(widths, float), size, error)
+        slope, slope_error = slope_of(np.array(widths, float), size, error)
         claims.append(
             Claim.agrees(
                 f"amplitude-exponent-{outlier.code}",
@@ -217,7 +217,7 @@ def bulk_means(run: xr.DataTree) -> tuple[Measured, Measured]:
     return mean_of(readout), mean_of(means)
 
 
-def _slope(widths: np.ndarray, size: np.ndarray, error: np.ndarray) -> tuple[float, float]:
+def slope_of(widths: np.ndarray, size: np.ndarray, error: np.ndarray) -> tuple[float, float]:
     """Weighted least squares of log size on log N, and the standard error of the slope."""
     x, y = np.log(widths), np.log(size)
     weight = (size / np.maximum(error, 1e-12)) ** 2
@@ -231,7 +231,7 @@ def _curvature(widths: tuple[int, ...], size: np.ndarray, predicted: float) -> f
     n = np.array(widths, float)
     deviation = abs(float(size[0]) / (predicted * np.sqrt(n[0])) - 1.0)
     bent = predicted * np.sqrt(n) * (1.0 + deviation * n[0] / n)
-    return abs(_slope(n, bent, 0.01 * bent)[0] - 0.5)
+    return abs(slope_of(n, bent, 0.01 * bent)[0] - 0.5)
 
 
 def _figures(

@@ -34,7 +34,7 @@ def sigmoidal_branches(settings: Settings) -> Section:
     task = hc.orthogonal_classes(n_train, y_minus=0.5, n_inputs=n_train)
     widths = settings.choose(full=(100, 200), quick=(50, 100))
     options = settings.choose(
-        full={"chains": 8, "draws": 3000, "warmup": 3000, "thin": 4},
+        full={"chains": 8, "draws": 2000, "warmup": 2000, "thin": 4},
         quick={"chains": 4, "draws": 400, "warmup": 800, "thin": 2},
     )
     posteriors: dict[int, hc.Posterior] = {}
@@ -231,7 +231,9 @@ def _figures(
     for r in range(3):
         values = readout[:, :, r].ravel()
         x = np.linspace(float(values.min()) - 0.2, float(values.max()) + 0.2, 400)
-        marks = tuple((float(b.readout[r]), b.code) for b in saddle.branches if b.code in codes)
+        marks = _marks(
+            [(float(b.readout[r]), b.code) for b in saddle.branches if b.code in codes], float(np.ptp(values))
+        )
         rows.append(
             drawing.ReadoutRow(f"readout of class {r + 1}", x, saddle.readout_density(x, r), values, marks)
         )

@@ -179,7 +179,9 @@ def _linear_depth() -> list[Claim]:
     claims: list[Claim] = []
     for layer, printed in LAYER_BLOCKS.items():
         blocks, diagonal = kernel_class_blocks(saddle.kernels[layer - 1], labels)
-        found = np.array([blocks[0, 0], blocks[1, 1], blocks[0, 1], blocks[1, 2], diagonal.mean()])
+        found = np.array(
+            [blocks[0, 0], blocks[1, 1], blocks[0, 1], blocks[1, 2], diagonal @ np.array(FRACTIONS)]
+        )
         claims.append(
             Claim.agrees(
                 f"linear-layer-{layer}",
