@@ -26,6 +26,7 @@ def network_section(label: str, network: Mapping[str, Any], chain_figures: list[
             *(_codes(table) for table in network["codes"]),
             _convergence(network["convergence"]),
             _drift(network["drift"]) if network["drift"] else "",
+            _symmetry(network["symmetry"]) if network["symmetry"] else "",
             tag("details", tag("summary", "Traces and ranks"), *chain_figures) if chain_figures else "",
         ]
     )
@@ -162,6 +163,15 @@ def _drift(report: Mapping[str, Any]) -> Html:
     )
     return join([tag("h4", "Drift"), table(header, rows, numbers=range(2, 3 + len(lags))),
                  tag("p", note, class_="lead")])  # fmt: skip
+
+
+def _symmetry(report: Mapping[str, Any]) -> Html:
+    note = (
+        "q_EA is the share of the variance between units that survives time-averaging, between the first and the last third of "
+        "the run. Broken means that units keep what tells them apart for the length of this run, ergodic that they forget it."
+    )
+    sentences = join((tag("li", row["sentence"]) for row in report["pooled"]), "")
+    return join([tag("h4", "Permutation symmetry of the units"), tag("ul", sentences), tag("p", note, class_="lead")])
 
 
 def provenance_section(summary: Mapping[str, Any]) -> Html:

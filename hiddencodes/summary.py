@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import xarray as xr
 
-from hiddencodes.diagnostics import code_table, coding_scheme, convergence, drift
+from hiddencodes.diagnostics import code_table, coding_scheme, convergence, drift, symmetry_breaking
 from hiddencodes.diagnostics.error_split import ErrorPart, ErrorSplit
 from hiddencodes.diagnostics.generalization import bias_variance
 from hiddencodes.diagnostics.monte_carlo import chain_mean
@@ -57,7 +57,7 @@ def summarize(study: Study, runs: Mapping[str, xr.DataTree]) -> dict[str, Any]:
 
 
 def summarize_run(run: xr.DataTree) -> dict[str, Any]:
-    """One network's codes, convergence, drift, errors and settings.
+    """One network's codes, convergence, drift, symmetry breaking, errors and settings.
 
     Args:
         run: A run. Where no chain stayed finite, the entries that need one are None.
@@ -81,6 +81,7 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
     scheme = attempt("scheme", lambda: coding_scheme(run).to_dict()) if usable else None
     codes = attempt("codes", lambda: [code_table(run, layer=i).to_dict() for i in layers]) if usable else []
     moves = attempt("drift", lambda: drift(run).to_dict()) if usable else None
+    symmetry = attempt("symmetry", lambda: symmetry_breaking(run).to_dict()) if usable else None
     chains = attempt("convergence", lambda: convergence(run).to_dict())
     errors = attempt("errors", lambda: prediction_errors(run))
     return {
@@ -89,6 +90,7 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
         "scheme": _undecided_scheme(undecided["scheme"]) if "scheme" in undecided else scheme,
         "codes": codes or [],
         "drift": moves,
+        "symmetry": symmetry,
         "convergence": chains or _unjudged_chains(undecided["convergence"]),
         "errors": errors or [],
         "undecided": undecided,

@@ -51,6 +51,10 @@ def test_tutorial(capsys):
     assert n["scheme"].scheme == "redundant"
     assert round(pairs, 1) == 0.9
     assert shares["100"] > (1 - pairs) / 2
+    # The theory: pairs on 96 % of the units, the first class alone on nearly all others.
+    theory = n["theory"].code_shares()
+    assert round(sum(share for code, share in theory.items() if code.count("1") == 2), 2) == 0.96
+    assert round(theory["100"], 2) == 0.04
     # Section 7: lazy, and close to the Gaussian process.
     assert n["scheme"].decision.feature_learning.value > 1
     lazy = n["hc"].coding_scheme(n["lazy_run"])

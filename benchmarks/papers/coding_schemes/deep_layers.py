@@ -6,6 +6,7 @@ import xarray as xr
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
 from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
+    SAMPLER,
     UPPER,
     chains_of,
     final_activations,
@@ -21,8 +22,8 @@ DEPTH = 3
 
 def deep_linear(settings: Settings) -> Section:
     """L = 3, linear: the kernel's class structure grows with the layer."""
-    n_train = settings.choose(full=60, quick=20)
-    width = settings.choose(full=100, quick=40)
+    n_train = settings.choose(full=40, quick=20)
+    width = settings.choose(full=60, quick=40)
     options = settings.choose(
         full={"chains": 8, "draws": 600, "warmup": 1200, "thin": 2},
         quick={"chains": 4, "draws": 300, "warmup": 500},
@@ -41,7 +42,7 @@ def deep_linear(settings: Settings) -> Section:
     )
     mlp = hc.MLP(task.n_inputs, 1, width, DEPTH, hc.linear, hc.mean_field)
     posterior = hc.Posterior(mlp, task, n_temperature=N_TEMPERATURE)
-    run = settings.sample("one-output", posterior, precision="float32", **options)
+    run = settings.sample("one-output", posterior, sampler=SAMPLER, precision="float32", **options)
     rows["one output"] = describe_run(run)
     law = hc.deep_linear_exact(
         task.input_kernel(),
@@ -82,7 +83,7 @@ def deep_linear(settings: Settings) -> Section:
     task3 = hc.orthogonal_classes(n_train, y_minus=-0.5, n_inputs=n_train)
     mlp3 = hc.MLP(task3.n_inputs, 3, width, DEPTH, hc.linear, hc.mean_field)
     posterior3 = hc.Posterior(mlp3, task3, n_temperature=N_TEMPERATURE)
-    run3 = settings.sample("three-classes", posterior3, precision="float32", **options)
+    run3 = settings.sample("three-classes", posterior3, sampler=SAMPLER, precision="float32", **options)
     rows["three classes"] = describe_run(run3)
     exact = hc.linear_monte_carlo(
         task3.input_kernel(),
@@ -235,6 +236,7 @@ def deep_codes(settings: Settings) -> Section:
         run = settings.sample(
             activation.name,
             hc.Posterior(mlp, task, n_temperature=N_TEMPERATURE),
+            sampler=SAMPLER,
             precision="float32",
             **options,
         )

@@ -4,7 +4,7 @@ import numpy as np
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
-from hiddencodes.benchmarks.papers.coding_schemes.measurements import chains_of, mean_of
+from hiddencodes.benchmarks.papers.coding_schemes.measurements import SAMPLER, chains_of, mean_of
 
 N_TEMPERATURE = 0.004
 DEPTH = 2
@@ -32,7 +32,7 @@ def drift(settings: Settings) -> Section:
         used = sparse if name == "relu" else task
         mlp = hc.MLP(used.n_inputs, 3, width, DEPTH, activation, hc.mean_field)
         run = settings.sample(
-            name, hc.Posterior(mlp, used, n_temperature=N_TEMPERATURE), precision="float32",
+            name, hc.Posterior(mlp, used, n_temperature=N_TEMPERATURE), sampler=SAMPLER, precision="float32",
             chains=4, draws=draws, warmup=settings.choose(full=1500, quick=500), thin=settings.choose(full=4, quick=2),
         )  # fmt: skip
         rows[name] = describe_run(run)

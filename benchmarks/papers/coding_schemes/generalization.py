@@ -5,7 +5,7 @@ import xarray as xr
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
-from hiddencodes.benchmarks.papers.coding_schemes.measurements import Measured, chains_of, mean_of
+from hiddencodes.benchmarks.papers.coding_schemes.measurements import SAMPLER, Measured, chains_of, mean_of
 
 N_TEMPERATURE = 0.01
 TEMPERATURE = 0.01
@@ -39,7 +39,9 @@ def generalization(settings: Settings) -> Section:
             scale = {"temperature": TEMPERATURE} if kind is hc.ntk else {"n_temperature": N_TEMPERATURE}
             posterior = hc.Posterior(mlp, task, **scale)
             label = f"{activation.name}-{'lazy' if kind is hc.ntk else 'rich'}-{width}"
-            run = settings.sample(label, posterior, precision="float32", observables=observables, **options)
+            run = settings.sample(
+                label, posterior, sampler=SAMPLER, precision="float32", observables=observables, **options
+            )
             rows[label] = describe_run(run)
             return run, posterior
 

@@ -6,6 +6,7 @@ import xarray as xr
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
 from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
+    SAMPLER,
     final_activations,
     final_kernel,
     kernel_blocks,
@@ -34,7 +35,11 @@ def handwritten_digits(settings: Settings) -> Section:
         name = activation.name
         mlp = hc.MLP(task.n_inputs, 3, width, 1, activation, hc.mean_field)
         run = settings.sample(
-            name, hc.Posterior(mlp, task, n_temperature=N_TEMPERATURE), precision="float32", **options
+            name,
+            hc.Posterior(mlp, task, n_temperature=N_TEMPERATURE),
+            sampler=SAMPLER,
+            precision="float32",
+            **options,
         )
         runs[name], rows[name] = run, describe_run(run)
         report = hc.coding_scheme(run)

@@ -10,6 +10,9 @@ import hiddencodes as hc
 from hiddencodes.diagnostics.monte_carlo import chain_mean
 from hiddencodes.diagnostics.run_access import chain_health, variable
 
+# The tuned trajectories of linear and rectified networks are as long as they may be; many short ones decorrelate what is
+# measured here as well per gradient, and a draw's cost stays known.
+SAMPLER = hc.hmc(max_steps=64)
 UPPER = {2: np.triu_indices(2), 3: np.triu_indices(3)}
 
 

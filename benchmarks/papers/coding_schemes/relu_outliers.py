@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
 from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
+    SAMPLER,
     Measured,
     at_infinite_width,
     chains_of,
@@ -41,6 +42,7 @@ def relu_outliers(settings: Settings) -> Section:
         runs[width] = settings.sample(
             f"relu-{width}",
             posteriors[width],
+            sampler=SAMPLER,
             precision="float32",
             chains=4,
             draws=draws[width],

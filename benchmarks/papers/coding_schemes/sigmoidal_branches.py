@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
 from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
+    SAMPLER,
     UPPER,
     Measured,
     at_infinite_width,
@@ -42,7 +43,9 @@ def sigmoidal_branches(settings: Settings) -> Section:
     for width in widths:
         mlp = hc.MLP(task.n_inputs, task.n_outputs, width, 1, hc.sigmoidal, hc.mean_field)
         posteriors[width] = hc.Posterior(mlp, task, n_temperature=n_temperature)
-        runs[width] = settings.sample(f"sigmoidal-{width}", posteriors[width], precision="float32", **options)
+        runs[width] = settings.sample(
+            f"sigmoidal-{width}", posteriors[width], sampler=SAMPLER, precision="float32", **options
+        )
     narrow, wide = widths
     saddle = saddle_of(posteriors[wide])
     shares = {code: share for code, share in saddle.code_shares().items() if share > 5e-3}

@@ -6,6 +6,7 @@ import xarray as xr
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
 from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
+    SAMPLER,
     UPPER,
     Measured,
     at_infinite_width,
@@ -44,7 +45,7 @@ def two_classes(settings: Settings) -> Section:
                 mlp, task, n_temperature=N_TEMPERATURE * (width if kind is hc.ntk else 1)
             )
             label = f"{activation.name}-{'lazy' if kind is hc.ntk else 'rich'}-{width}"
-            run = settings.sample(label, posterior, precision="float32", **options)
+            run = settings.sample(label, posterior, sampler=SAMPLER, precision="float32", **options)
             rows[label] = describe_run(run)
             return run, posterior
 
