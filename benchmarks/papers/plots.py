@@ -100,7 +100,8 @@ def readout_panels(
             right.plot(row.x, row.density, color=THEORY, linewidth=0.9)
         for position, _ in row.marks:
             left.axvline(position, color=GRAY, linestyle=":", linewidth=0.8)
-        for position, text in _spaced(row.marks, 0.1 * float(np.ptp(left.get_xlim()))):
+        low, high = left.get_xlim()
+        for position, text in _spaced(row.marks, 0.1 * (high - low)):
             left.annotate(
                 text, (position, 0.97), xycoords=left.get_xaxis_transform(), xytext=(2, 0),
                 textcoords="offset points", va="top", fontsize=7, family="DejaVu Sans Mono", color=INK,

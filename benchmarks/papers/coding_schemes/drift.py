@@ -1,6 +1,7 @@
 """Drift along the chains: which layers keep the codes of their units, and what stays when units change theirs."""
 
 import numpy as np
+import xarray as xr
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
@@ -144,10 +145,7 @@ def drift(settings: Settings) -> Section:
     )
 
 
-def _kernel_stands(run: object) -> Claim:
-    import xarray as xr
-
-    assert isinstance(run, xr.DataTree)
+def _kernel_stands(run: xr.DataTree) -> Claim:
     blocks = chains_of(run, "posterior/kernel_blocks")[:, :, 0]
     third = blocks.shape[1] // 3
     early, late = mean_of(blocks[:, :third]), mean_of(blocks[:, -third:])

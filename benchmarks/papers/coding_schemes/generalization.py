@@ -36,8 +36,8 @@ def generalization(settings: Settings) -> Section:
             width: int, kind: hc.Parameterization, activation: hc.Activation = activation
         ) -> tuple[xr.DataTree, hc.Posterior]:
             mlp = hc.MLP(task.n_inputs, task.n_outputs, width, 1, activation, kind)
-            scale = {"temperature": TEMPERATURE} if kind is hc.ntk else {"n_temperature": N_TEMPERATURE}
-            posterior = hc.Posterior(mlp, task, **scale)
+            temperature = TEMPERATURE if kind is hc.ntk else N_TEMPERATURE / width
+            posterior = hc.Posterior(mlp, task, temperature=temperature)
             label = f"{activation.name}-{'lazy' if kind is hc.ntk else 'rich'}-{width}"
             run = settings.sample(
                 label, posterior, sampler=SAMPLER, precision="float32", observables=observables, **options

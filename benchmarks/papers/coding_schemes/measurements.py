@@ -76,6 +76,7 @@ def class_targets(task: hc.Task) -> Float[np.ndarray, "cls output"]:
 def saddle_of(posterior: hc.Posterior) -> hc.SingleUnitSaddle:
     """The single-unit theory of a posterior with one hidden layer and orthogonal inputs."""
     task, mlp = posterior.task, posterior.mlp
+    assert posterior.n_temperature is not None
     return hc.single_unit_saddle(
         mlp.activation,
         task.class_counts,

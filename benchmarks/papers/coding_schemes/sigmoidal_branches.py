@@ -22,11 +22,9 @@ from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
 )
 
 # Solved and sampled independently at P = 60, y- = 1/2, N T = .004, to the digits printed.
-TABLE = {
-    "fractions": {"011": 0.316, "101": 0.307, "110": 0.307, "111": 0.071},
-    "multiplier": (4.801, -0.676, -0.676, -1.771, 8.016, -1.022),
-    "kernel": (0.553, 0.599, 0.395, 0.395),
-}
+FRACTIONS = {"011": 0.316, "101": 0.307, "110": 0.307, "111": 0.071}
+MULTIPLIER = (4.801, -0.676, -0.676, -1.771, 8.016, -1.022)
+KERNEL = (0.553, 0.599, 0.395, 0.395)
 
 
 def sigmoidal_branches(settings: Settings) -> Section:
@@ -200,14 +198,14 @@ def _against_table(saddle: hc.SingleUnitSaddle) -> list[Claim]:
         (
             "fractions",
             "shares of the codes",
-            np.array(list(TABLE["fractions"].values())),
-            np.array([fractions[code] for code in TABLE["fractions"]]),
+            np.array(list(FRACTIONS.values())),
+            np.array([fractions[code] for code in FRACTIONS]),
         ),
-        ("multiplier", "multiplier", np.array(TABLE["multiplier"]), saddle.multiplier[:2].ravel()),
+        ("multiplier", "multiplier", np.array(MULTIPLIER), saddle.multiplier[:2].ravel()),
         (
             "kernel",
             "class blocks 11, 22, 12, 23 of the kernel",
-            np.array(TABLE["kernel"]),
+            np.array(KERNEL),
             np.array([blocks[0, 0], blocks[1, 1], blocks[0, 1], blocks[1, 2]]),
         ),
     ]
@@ -234,9 +232,7 @@ def _figures(
     for r in range(3):
         values = readout[:, :, r].ravel()
         x = np.linspace(float(values.min()) - 0.2, float(values.max()) + 0.2, 400)
-        marks = _marks(
-            [(float(b.readout[r]), b.code) for b in saddle.branches if b.code in codes], float(np.ptp(values))
-        )
+        marks = tuple((float(b.readout[r]), b.code) for b in saddle.branches if b.code in codes)
         rows.append(
             drawing.ReadoutRow(f"readout of class {r + 1}", x, saddle.readout_density(x, r), values, marks)
         )
