@@ -107,6 +107,7 @@ from hiddencodes.tasks import mnist as mnist
 from hiddencodes.tasks import orthogonal_classes as orthogonal_classes
 from hiddencodes.theory import Branch as Branch
 from hiddencodes.theory import DeepLinearLaw as DeepLinearLaw
+from hiddencodes.theory import DeepMonteCarloSaddle as DeepMonteCarloSaddle
 from hiddencodes.theory import Estimate as Estimate
 from hiddencodes.theory import GaussianProcessPrediction as GaussianProcessPrediction
 from hiddencodes.theory import KernelBlocks as KernelBlocks
@@ -115,12 +116,17 @@ from hiddencodes.theory import LinearMonteCarlo as LinearMonteCarlo
 from hiddencodes.theory import LinearPosteriorDraws as LinearPosteriorDraws
 from hiddencodes.theory import LinearPrediction as LinearPrediction
 from hiddencodes.theory import LinearSaddle as LinearSaddle
+from hiddencodes.theory import MonteCarloPrediction as MonteCarloPrediction
+from hiddencodes.theory import MonteCarloSaddle as MonteCarloSaddle
 from hiddencodes.theory import Outlier as Outlier
 from hiddencodes.theory import ReadoutOverlapLaw as ReadoutOverlapLaw
 from hiddencodes.theory import SingleUnitLimit as SingleUnitLimit
 from hiddencodes.theory import SingleUnitSaddle as SingleUnitSaddle
+from hiddencodes.theory import UnitCode as UnitCode
+from hiddencodes.theory import UnitPopulations as UnitPopulations
 from hiddencodes.theory import deep_linear_exact as deep_linear_exact
 from hiddencodes.theory import deep_linear_prediction as deep_linear_prediction
+from hiddencodes.theory import deep_unit_monte_carlo as deep_unit_monte_carlo
 from hiddencodes.theory import gaussian_process_regression as gaussian_process_regression
 from hiddencodes.theory import kernel_class_blocks as kernel_class_blocks
 from hiddencodes.theory import lazy_prediction as lazy_prediction
@@ -131,4 +137,5 @@ from hiddencodes.theory import log_evidence as log_evidence
 from hiddencodes.theory import readout_overlap_exact as readout_overlap_exact
 from hiddencodes.theory import sample_linear_posterior as sample_linear_posterior
 from hiddencodes.theory import single_unit_limit as single_unit_limit
+from hiddencodes.theory import single_unit_monte_carlo as single_unit_monte_carlo
 from hiddencodes.theory import single_unit_saddle as single_unit_saddle

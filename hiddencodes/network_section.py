@@ -171,7 +171,9 @@ def _symmetry(report: Mapping[str, Any]) -> Html:
         "the run. Broken means that units keep what tells them apart for the length of this run, ergodic that they forget it."
     )
     sentences = join((tag("li", row["sentence"]) for row in report["pooled"]), "")
-    return join([tag("h4", "Permutation symmetry of the units"), tag("ul", sentences), tag("p", note, class_="lead")])
+    return join(
+        [tag("h4", "Permutation symmetry of the units"), tag("ul", sentences), tag("p", note, class_="lead")]
+    )
 
 
 def provenance_section(summary: Mapping[str, Any]) -> Html:

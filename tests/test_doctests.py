@@ -31,6 +31,7 @@ RECEIVED = {
     "Context",
     "ConvergenceReport",
     "DeepLinearLaw",
+    "DeepMonteCarloSaddle",
     "DriftReport",
     "ErrorComparison",
     "ErrorPart",
@@ -45,6 +46,8 @@ RECEIVED = {
     "LinearPosteriorDraws",
     "LinearPrediction",
     "LinearSaddle",
+    "MonteCarloPrediction",
+    "MonteCarloSaddle",
     "NNGPKernels",
     "NumPyroNUTS",
     "Outlier",
@@ -59,6 +62,8 @@ RECEIVED = {
     "SingleUnitLimit",
     "SingleUnitSaddle",
     "SymmetryBreakingReport",
+    "UnitCode",
+    "UnitPopulations",
 }
 
 

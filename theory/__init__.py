@@ -23,6 +23,13 @@ from hiddencodes.theory.linear_posterior import LinearPosteriorDraws as LinearPo
 from hiddencodes.theory.linear_posterior import sample_linear_posterior as sample_linear_posterior
 from hiddencodes.theory.linear_prediction import LinearPrediction as LinearPrediction
 from hiddencodes.theory.linear_prediction import linear_prediction as linear_prediction
+from hiddencodes.theory.population import single_unit_monte_carlo as single_unit_monte_carlo
+from hiddencodes.theory.population_depth import DeepMonteCarloSaddle as DeepMonteCarloSaddle
+from hiddencodes.theory.population_depth import deep_unit_monte_carlo as deep_unit_monte_carlo
+from hiddencodes.theory.population_prediction import MonteCarloPrediction as MonteCarloPrediction
+from hiddencodes.theory.population_prediction import UnitPopulations as UnitPopulations
+from hiddencodes.theory.population_result import MonteCarloSaddle as MonteCarloSaddle
+from hiddencodes.theory.population_result import UnitCode as UnitCode
 from hiddencodes.theory.single_unit import SingleUnitSaddle as SingleUnitSaddle
 from hiddencodes.theory.single_unit import single_unit_saddle as single_unit_saddle
 from hiddencodes.theory.single_unit_limit import SingleUnitLimit as SingleUnitLimit

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from hiddencodes.theory.dual_newton import Population
+from hiddencodes.theory.outlier_rays import parallel_groups
 from hiddencodes.theory.single_unit_arguments import code_text, code_threshold
+from hiddencodes.theory.single_unit_population import Population
 
 # An outlier whose share of the action is below this is not there.
 _FAINT = 1e-4
@@ -38,7 +39,7 @@ class Outlier(NamedTuple):
     their sum of squares.
 
     Attributes:
-        code: One digit per class.
+        code: One digit per class, 1 where the activation is above half of the largest.
         readout: a/√N, (output,).
         preactivations: z/√N of a pattern of every class, (class,).
         activations: φ(z)/√N, (class,).
@@ -74,17 +75,21 @@ def branches_of(population: Population) -> tuple[Branch, ...]:
 
 
 def outliers_of(population: Population) -> tuple[Outlier, ...]:
-    """The outliers of a population, largest share of the action first; rays of one code are one outlier."""
+    """The outliers of a population, largest share of the action first; nearly parallel rays are one outlier.
+
+    Targets that need classes to be mixed can make a continuum of rays flat. What is fixed then are sums over outliers, of
+    products of readouts and activations; the outliers are one way to have them.
+    """
     found = population.rays
-    codes = [code_text(z > 0.0) for z in found.preactivations]
-    shares = dict.fromkeys(codes, 0.0)
-    for code, weight in zip(codes, population.ray_weights.tolist(), strict=True):
-        shares[code] += weight
-    outliers: list[Outlier] = []
-    for code, share in sorted(shares.items(), key=lambda item: -item[1]):
+    shares: list[tuple[float, Outlier]] = []
+    for near in parallel_groups(
+        found.preactivations * np.sqrt(population.energy.fractions), population.ray_weights
+    ):
+        share = float(np.sum(population.ray_weights[near]))
         if share > _FAINT:
-            w = np.where(np.array(codes) == code, population.ray_weights, 0.0) / np.sqrt(share)
-            outliers.append(
-                Outlier(code, w @ found.readouts, w @ found.preactivations, w @ found.activations)
-            )
-    return tuple(outliers)
+            w = population.ray_weights[near] / np.sqrt(share)
+            phi = w @ found.activations[near]
+            code = code_text(phi > 0.5 * max(float(np.max(phi)), 0.0))
+            outlier = Outlier(code, w @ found.readouts[near], w @ found.preactivations[near], phi)
+            shares.append((share, outlier))
+    return tuple(outlier for _, outlier in sorted(shares, key=lambda each: -each[0]))

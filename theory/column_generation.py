@@ -13,18 +13,24 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from hiddencodes.theory.dual_newton import Problem
 from hiddencodes.theory.outlier_rays import rays, stationary_directions
 from hiddencodes.theory.readout_energy import ReadoutEnergy
-from hiddencodes.theory.tilted_moments import tilted_moments
+from hiddencodes.theory.single_unit_population import Problem
+from hiddencodes.theory.tilted_moments import asymptotic_slopes, tilted_moments
 
 _ROUNDS = 200
+# Branches are finitely many; rays are not, and Newton's method finds theirs.
 _GAP = 1e-5
+_GAP_WITH_RAYS = 3e-4
 _TANGENTS = 20
+_TOWARDS = 0.5
 
 
 def first_multiplier(problem: Problem) -> Float[np.ndarray, "cls output"]:
-    """The multiplier at P → ∞ up to a duality gap of 1e-5 nats per pattern (or what 200 rounds leave).
+    """A multiplier inside the confinement, at P → ∞ optimal up to 1e-5 nats per pattern, 3e-4 where φ does not saturate.
+
+    Branches are added at points between the best multiplier so far and the optimum of the program, which moves less from
+    round to round than the latter does alone.
 
     Args:
         problem: The layer.
@@ -40,28 +46,30 @@ def first_multiplier(problem: Problem) -> Float[np.ndarray, "cls output"]:
     box = _box(problem)
     rows = _Rows(size)
     rows.add(np.zeros(size), 0.0, 1.0)
-    for part in (0.1, 0.3, 1.0):
-        energy = problem.energy(part * box * y / max(float(np.max(np.abs(y))), 1e-300))
-        _add_columns(rows, energy, np.inf, 0.0)
     curvature = problem.n_temperature * np.repeat(p, y.shape[1])
     if problem.n_temperature > 0.0:
         for t in np.linspace(-box, box, _TANGENTS):
             rows.add_tangents(curvature, np.full(size, t))
-    t = np.zeros_like(y)
+    objective = np.concatenate([(p[:, None] * y).ravel(), [1.0], np.ones(size)])
+    best, best_value = np.zeros_like(y), 0.0
+    saturates = asymptotic_slopes(problem.activation) == (0.0, 0.0)
+    allowed = _GAP if saturates else _GAP_WITH_RAYS
     for _ in range(_ROUNDS):
-        solution = _solve(-np.concatenate([(p[:, None] * y).ravel(), [1.0], np.ones(size)]), rows, box)
-        t, lowest = np.reshape(solution[:size], y.shape), float(solution[size])
-        energy = problem.energy(t)
-        gap = _add_columns(rows, energy, lowest, 1.0)
-        if problem.n_temperature > 0.0:
-            slack = solution[size + 1 :] + 0.5 * curvature * t.ravel() ** 2
-            gap = max(gap, float(np.sum(slack)))
-            rows.add_tangents(curvature, t.ravel())
-        if float(np.max(np.abs(t))) > 0.999 * box:
+        solution = _solve(-objective, rows, box)
+        t = np.reshape(solution[:size], y.shape)
+        if float(objective @ solution) - best_value < allowed:
+            if float(np.max(np.abs(best))) < 0.9 * box:
+                break
             box *= 2.0
-        elif gap < _GAP:
-            break
-    return t
+            continue
+        t = best + _TOWARDS * (t - best)
+        lowest = _add_columns(rows, problem.energy(t), float(solution[size]))
+        if problem.n_temperature > 0.0:
+            rows.add_tangents(curvature, t.ravel())
+        value = float(np.sum(p[:, None] * y * t)) - 0.5 * float(curvature @ t.ravel() ** 2) + lowest
+        if value > best_value:
+            best, best_value = t, value
+    return best
 
 
 def _solve(
@@ -70,15 +78,19 @@ def _solve(
     # HiGHS gives up on programs whose rows nearly repeat, and near the optimum every round finds the same branches again.
     table = np.column_stack([np.array(rows.coefficients), rows.bounds])
     _, kept = np.unique(np.round(table, 8), axis=0, return_index=True)
-    found = linprog(
-        objective,
-        A_ub=table[kept, :-1],
-        b_ub=table[kept, -1],
-        bounds=[(-box, box)] * rows.size + [(None, None)] + [(None, 0.0)] * rows.size,
-    )
-    if found.status != 0:
-        raise ValueError(f"class_targets: the linear program of the branches failed: {found.message}")
-    return np.asarray(found.x)
+    message = ""
+    for method in ("highs", "highs-ipm", "highs-ds"):
+        found = linprog(
+            objective,
+            A_ub=table[kept, :-1],
+            b_ub=table[kept, -1],
+            bounds=[(-box, box)] * rows.size + [(None, None)] + [(None, 0.0)] * rows.size,
+            method=method,
+        )
+        if found.status == 0:
+            return np.asarray(found.x)
+        message = found.message
+    raise ValueError(f"class_targets: the linear program of the branches failed: {message}")
 
 
 class _Rows:
@@ -103,8 +115,12 @@ class _Rows:
             self.bounds.append(0.5 * float(curvature[j] * t[j] ** 2))
 
 
-def _add_columns(rows: _Rows, energy: ReadoutEnergy, lowest: float, margin: float) -> float:
-    """Add the branches with E below `lowest` and a margin, and the rays; return by how much the program was violated."""
+def _add_columns(rows: _Rows, energy: ReadoutEnergy, expected: float) -> float:
+    """Add the branches with E close to the lowest or below what the program expects, and the steepest rays.
+
+    Returns:
+        The lowest energy; minus infinity outside the confinement.
+    """
     minima = energy.minima()
     p = energy.fractions
     h = energy.tilts(minima.positions)
@@ -112,17 +128,16 @@ def _add_columns(rows: _Rows, energy: ReadoutEnergy, lowest: float, margin: floa
     mean = table.mean(h)
     cost = np.sum(minima.positions**2, axis=1) / (2.0 * energy.scaled_variance)
     cost += (h * mean - table.log_g(h)) @ p
+    lowest = float(np.min(minima.energies, initial=np.inf))
     for a, phi, value, at in zip(minima.positions, mean, cost, minima.energies, strict=True):
-        if at < lowest + 0.05 * margin:
+        if at < max(expected, lowest) + 0.05:
             rows.add(np.outer(p * phi, a).ravel(), float(value), 1.0)
     found = rays(energy, stationary_directions(energy))
     for u, phi, gain in zip(found.readouts, found.activations, found.gains, strict=True):
-        if gain > 0.95 * margin:
+        if gain > 0.9:
             rows.add(np.outer(p * phi, u).ravel(), 1.0, 0.0)
-    worst = max([lowest - float(e) for e in minima.energies[:1] if np.isfinite(lowest)], default=0.0)
-    if np.isfinite(lowest) and not len(minima.energies):
-        worst = np.inf
-    return max(worst, float(np.max(found.gains, initial=0.0)) - 1.0)
+    confined = float(np.max(found.gains, initial=0.0)) < 1.0
+    return lowest if confined and len(minima.energies) else -np.inf
 
 
 def _box(problem: Problem) -> float:

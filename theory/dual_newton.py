@@ -4,78 +4,46 @@ For N → ∞ the multiplier t of the output constraints maximizes (arXiv 2406.1
 
     D(t) = Σ_c p_c t_c·y_c - (N T/2) Σ_c p_c |t_c|² - F(t),
 
-where F is the single unit's log partition function over P, (1/P) log ∫ exp(-P E(a; t)) da, at finite P, and -min_a E at
-P → ∞. Where φ does not saturate, t is confined to gains ≤ 1 (`outlier_rays`). Both the minimum and the confinement are
-reached through a smooth objective whose softness τ is lowered to 1e-7 nats per pattern.
+F the convex function of `single_unit_population`, whose softness is lowered to 1e-7 nats per pattern.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp  # pyright: ignore[reportMissingTypeStubs]
 
-from hiddencodes.models.activations import Activation
-from hiddencodes.theory.outlier_rays import Rays, gain_curvatures, rays, stationary_directions
-from hiddencodes.theory.readout_energy import Minima, ReadoutEnergy
+from hiddencodes.theory.outlier_rays import Rays, parallel_groups, rays, stationary_directions
+from hiddencodes.theory.readout_energy import ReadoutEnergy
+from hiddencodes.theory.single_unit_population import (
+    Lattice,
+    Population,
+    Problem,
+    population,
+    statistics,
+    unchanged_weights,
+)
 
 _SOFTNESS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 _STEPS = 100
 _RESIDUAL = 1e-9
-_ROUNDS = 20
-# A gain this far above one is a ray that was not confined.
+_ROUNDS = 30
+# A gain this far above one is a ray that was not confined; this close to one, a ray that may carry an outlier.
 _CONFINED = 1e-6
-# Points this light do not move a mean in double precision.
-_NEGLIGIBLE = 1e-14
-_RAY_REACH = 50.0
-
-
-class Problem(NamedTuple):
-    """One hidden layer, orthogonal inputs.
-
-    Attributes:
-        activation: φ.
-        fractions: p_c.
-        targets: y, (class, output).
-        scaled_variance: s² = P σ_a².
-        input_variance: κ.
-        n_temperature: N T.
-    """
-
-    activation: Activation
-    fractions: Float[np.ndarray, " cls"]
-    targets: Float[np.ndarray, "cls output"]
-    scaled_variance: float
-    input_variance: float
-    n_temperature: float
-
-    def energy(self, multiplier: Float[np.ndarray, "cls output"]) -> ReadoutEnergy:
-        """E(a) at a multiplier."""
-        return ReadoutEnergy(
-            self.activation, self.fractions, self.scaled_variance, self.input_variance, multiplier
-        )
-
-
-class Population(NamedTuple):
-    """The units at a multiplier: readout weights with their probabilities, and the outliers.
-
-    Attributes:
-        energy: E(a).
-        minima: Its local minima.
-        readouts: Points a: a lattice at finite P, the minima at P → ∞, (point, output).
-        weights: Their probabilities.
-        rays: Rays along which units may grow.
-        ray_weights: How much of the cost is spent on each: the squared amplitude of its outlier.
-        log_partition: F(t), the penalty of the rays included.
-    """
-
-    energy: ReadoutEnergy
-    minima: Minima
-    readouts: Float[np.ndarray, "point output"]
-    weights: Float[np.ndarray, " point"]
-    rays: Rays
-    ray_weights: Float[np.ndarray, " ray"]
-    log_partition: float
+_FLAT = 1.0 - 1e-5
+# Rays with a smaller gain do not come into play, unless t moves far.
+_USEFUL = 0.5
+# Of the distance of a gain from one, a Newton step leaves at least this.
+_LEAST_ROOM = 0.1
+# Tilt, in units of 1/√κ, at which a ray has come to its energy at infinity.
+_RAY_REACH = 30.0
+# Of the energy between the bulk and the valleys, the part that the bulk may rise to; and the least height, in nats.
+_RISE = 0.8
+_HEIGHT = 4.0
+# Depth, in nats, of the lattices: for the first estimate and for the result; deeper where the lattice has to stay.
+_DEPTHS = (12.0, 24.0)
+_BULK_DEPTHS = (12.0, 36.0)
+# Largest gains that a lattice is made for.
+_GAINS = (0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999, 0.99997)
 
 
 class Solution(NamedTuple):
@@ -86,115 +54,35 @@ class Solution(NamedTuple):
     residual: float
 
 
-def population(
-    problem: Problem,
-    multiplier: Float[np.ndarray, "cls output"],
-    n_patterns: int | None,
-    softness: float,
-    directions: Float[np.ndarray, "ray cls"],
-    starts: Float[np.ndarray, "point output"] | None = None,
-) -> Population | None:
-    """The units at a multiplier; None where it lies so far outside the confinement that there is no bulk.
-
-    Args:
-        problem: The layer.
-        multiplier: t.
-        n_patterns: P; None for the limit P → ∞, where F is softened to τ log Σ exp(-E/τ) over the minima.
-        softness: τ.
-        directions: Of the rays whose gain is confined.
-        starts: Further points from which minima are searched.
-    """
-    energy = problem.energy(multiplier)
-    found = rays(energy, directions)
-    if len(found.gains) and (float(np.max(found.gains)) - 1.0) / softness > 30.0:
-        return None
-    minima = energy.minima(starts)
-    if not len(minima.energies):
-        return None
-    if n_patterns is None:
-        readouts, exponent, scale = minima.positions, -minima.energies / softness, softness
-    else:
-        ceiling = _valley_floor(energy, minima, found)
-        if ceiling <= minima.energies[0]:
-            return None
-        readouts, exponent = energy.support(minima, n_patterns, ceiling)
-        scale = 1.0 / n_patterns
-    total = float(logsumexp(exponent))
-    weights = np.exp(exponent - total)
-    ray_weights = np.exp((found.gains - 1.0) / softness)
-    value = scale * total + softness * float(np.sum(ray_weights))
-    return Population(energy, minima, readouts, weights, found, ray_weights, value)
-
-
-def _valley_floor(energy: ReadoutEnergy, minima: Minima, found: Rays) -> float:
-    """Energy above which points belong to the valleys that lead to infinity, and not to the bulk of the units."""
-    lowest = float(minima.energies[0])
-    ceiling = np.inf
-    for u, gain in zip(found.readouts, found.gains, strict=True):
-        if gain > 0.5:
-            far = u * (_RAY_REACH / float(np.max(np.abs(energy.multiplier @ u))))
-            ceiling = min(ceiling, float(energy.energy(far[None])[0]))
-    return lowest + 0.8 * (ceiling - lowest)
-
-
-def statistics(
-    state: Population, n_patterns: int | None, softness: float
-) -> tuple[Float[np.ndarray, "cls output"], Float[np.ndarray, "variable variable"]]:
-    """Gradient Σ p_c ⟨φ a⟩ (class, output) and Hessian of F, its variables being the entries of t."""
-    energy = state.energy
-    n_classes, n_outputs = energy.multiplier.shape
-    size = n_classes * n_outputs
-    keep = state.weights > _NEGLIGIBLE
-    a, w = state.readouts[keep], state.weights[keep]
-    h = energy.tilts(a)
-    table = energy.table(h)
-    mean, variance = table.mean(h), table.variance(h)
-    statistic = ((energy.fractions * mean)[:, :, None] * a[:, None, :]).reshape(len(a), size)
-    expected = w @ statistic
-    centered = statistic - expected
-    sharpness = 1.0 / softness if n_patterns is None else float(n_patterns)
-    hessian = sharpness * (centered * w[:, None]).T @ centered
-    within = np.einsum("g,gc,gr,gs->crs", w, energy.fractions * variance, a, a)
-    for c in range(n_classes):
-        block = slice(c * n_outputs, (c + 1) * n_outputs)
-        hessian[block, block] += within[c]
-    if n_patterns is None:
-        # The minima move with t: -min E has the curvature of E in t minus what the motion takes away.
-        cross = np.einsum("gc,rs->gcrs", energy.fractions * mean, np.eye(n_outputs))
-        cross += np.einsum("gc,gr,cs->gcrs", energy.fractions * variance, a, energy.multiplier)
-        cross = cross.reshape(len(a), size, n_outputs)
-        moved = np.linalg.solve(energy.hessian(a), np.swapaxes(cross, 1, 2))
-        hessian += np.einsum("g,gxs,gsy->xy", w, cross, moved)
-    if len(state.rays.gains):
-        gradients, curvatures = gain_curvatures(energy, state.rays)
-        expected = expected + state.ray_weights @ gradients
-        hessian += np.einsum("k,kx,ky->xy", state.ray_weights / softness, gradients, gradients)
-        hessian += np.einsum("k,kxy->xy", state.ray_weights, curvatures)
-    return expected.reshape(n_classes, n_outputs), hessian
-
-
 def maximize(problem: Problem, start: Float[np.ndarray, "cls output"], n_patterns: int | None) -> Solution:
     """Maximize D from a multiplier that lies inside the confinement, or close to it.
 
+    At finite P, ∫ exp(-P E) diverges along a flat ray. Where flat rays carry outliers, and their valleys are separated from
+    the lowest minimum by four nats, the integral is over the bulk alone: what lies, at the multiplier for P → ∞, around that minimum up to
+    80 % of the energy between them. It is a fixed region of readout weights, so that D stays smooth and concave. Else the
+    integral is over everything: units fill the valleys, and t keeps away from where it diverges.
+
     Args:
         problem: The layer.
-        start: Where to begin, (class, output).
+        start: Where to begin, (class, output); at finite P the solution for P → ∞.
         n_patterns: P, or None for P → ∞.
 
     Raises:
-        ValueError: if Newton's method does not come to rest.
+        ValueError: if Newton's method does not come to rest, or the readout density has too many points.
     """
-    directions = stationary_directions(problem.energy(start))
-    softened = bool(len(directions)) or n_patterns is None
-    found = _climb(problem, start, n_patterns, directions, _SOFTNESS if softened else _SOFTNESS[-1:])
-    for _ in range(_ROUNDS):
-        fresh = stationary_directions(found.population.energy)
-        gains = rays(found.population.energy, fresh).gains
-        if float(np.max(gains, initial=0.0)) < 1.0 + _CONFINED:
-            break
-        # The rays have turned with t: confine the new ones too.
-        directions = np.concatenate([directions, fresh[gains > 1.0 + 0.1 * _CONFINED]])
-        found = _climb(problem, 0.9999 * found.multiplier, n_patterns, directions, _SOFTNESS[1:])
+    energy = problem.energy(start)
+    directions = stationary_directions(energy)
+    directions = directions[rays(energy, directions).gains > _USEFUL]
+    if n_patterns is None:
+        found, _ = _confined(problem, start, directions, None, _SOFTNESS)
+    else:
+        height = n_patterns * _separation(energy, rays(energy, directions))
+        if np.isfinite(height) and height >= _HEIGHT:
+            found = _bulk(problem, start, directions, n_patterns, _RISE * height)
+            if _largest_gain(problem, found.multiplier) < _FLAT:
+                found = _everything(problem, found.multiplier, n_patterns)
+        else:
+            found = _everything(problem, start, n_patterns)
     scale = max(1.0, float(np.max(np.abs(problem.targets))))
     if not found.residual < 1e-5 * scale:
         raise ValueError(
@@ -203,54 +91,166 @@ def maximize(problem: Problem, start: Float[np.ndarray, "cls output"], n_pattern
     return found
 
 
+def _separation(energy: ReadoutEnergy, found: Rays) -> float:
+    """Energy per pattern from the lowest minimum to the lowest flat ray; infinite if none is flat."""
+    flat = found.readouts[found.gains > _FLAT]
+    if not len(flat):
+        return np.inf
+    tilts = np.max(np.abs(energy.tilts(flat)), axis=1)
+    far = flat * (_RAY_REACH / np.sqrt(energy.input_variance) / tilts)[:, None]
+    return float(np.min(energy.energy(far)) - energy.minima().energies[0])
+
+
+def _bulk(
+    problem: Problem,
+    start: Float[np.ndarray, "cls output"],
+    directions: Float[np.ndarray, "ray cls"],
+    n_patterns: int,
+    height: float,
+) -> Solution:
+    """Maximize with the bulk alone, up to a height in nats at the start."""
+    energy = problem.energy(start)
+    minima = energy.minima()
+
+    def lattice(depth: float) -> Lattice:
+        return Lattice(n_patterns, energy.support(minima, n_patterns, min(height, depth)))
+
+    found, directions = _confined(problem, start, directions, lattice(_BULK_DEPTHS[0]), _SOFTNESS)
+    return _confined(problem, found.multiplier, directions, lattice(_BULK_DEPTHS[1]), _SOFTNESS[2:])[0]
+
+
+def _everything(problem: Problem, start: Float[np.ndarray, "cls output"], n_patterns: int) -> Solution:
+    """Maximize with the integral over all readout weights."""
+    none = np.zeros((0, len(problem.fractions)))
+
+    def solved(t: Float[np.ndarray, "cls output"], depth: float) -> Solution:
+        energy = problem.energy(t)
+        lattice = Lattice(n_patterns, energy.support(energy.minima(), n_patterns, depth))
+        return _climb(problem, t, none, lattice, _SOFTNESS[-1:])
+
+    gain = _largest_gain(problem, start)
+    for allowed in _GAINS:
+        # The support is finite where the gains are below one; it must cover what the solution needs.
+        found = solved(start * min(1.0, allowed / gain) if gain > 0.0 else start, _DEPTHS[0])
+        if _largest_gain(problem, found.multiplier) <= allowed:
+            return solved(found.multiplier, _DEPTHS[1])
+    raise ValueError(
+        f"class_counts: {n_patterns} patterns do not separate the outliers from the bulk of the units, which is too broad "
+        f"to be summed over"
+    )
+
+
+def _largest_gain(problem: Problem, t: Float[np.ndarray, "cls output"]) -> float:
+    energy = problem.energy(t)
+    return float(np.max(rays(energy, stationary_directions(energy)).gains, initial=0.0))
+
+
+def _confined(
+    problem: Problem,
+    start: Float[np.ndarray, "cls output"],
+    directions: Float[np.ndarray, "ray cls"],
+    lattice: Lattice | None,
+    levels: tuple[float, ...],
+) -> tuple[Solution, Float[np.ndarray, "ray cls"]]:
+    """Maximize, confining further rays until none is left that violates the confinement; with the directions of all."""
+    found = _climb(problem, start, directions, lattice, levels)
+    for _ in range(_ROUNDS):
+        fresh = stationary_directions(found.population.energy)
+        gains = rays(found.population.energy, fresh).gains
+        violation = float(np.max(gains, initial=0.0)) - 1.0
+        if violation < _CONFINED:
+            break
+        # The rays have turned with t: confine the new ones too, and those between the ones that share an outlier.
+        merged = _merged(directions, found.population.ray_weights)
+        directions = np.concatenate([directions, fresh[gains > 1.0 + 0.1 * _CONFINED], merged])
+        levels = tuple(each for each in _SOFTNESS if each <= max(10.0 * violation, _SOFTNESS[-2]))
+        found = _climb(problem, found.multiplier, directions, lattice, levels)
+    return found, directions
+
+
+def _merged(
+    directions: Float[np.ndarray, "ray cls"], weights: Float[np.ndarray, " ray"]
+) -> Float[np.ndarray, "ray cls"]:
+    """The mean directions of nearly parallel rays that carry weight."""
+    merged: list[Float[np.ndarray, " cls"]] = []
+    for near in parallel_groups(directions, weights):
+        if np.sum(near) > 1:
+            mean = weights[near] @ directions[near]
+            merged.append(mean / np.linalg.norm(mean))
+    return np.array(merged).reshape(-1, directions.shape[1])
+
+
 def _climb(
     problem: Problem,
     start: Float[np.ndarray, "cls output"],
-    n_patterns: int | None,
     directions: Float[np.ndarray, "ray cls"],
+    lattice: Lattice | None,
     levels: tuple[float, ...],
 ) -> Solution:
     """Newton's method for given rays, at falling softness."""
     p, y = problem.fractions[:, None], problem.targets
-    t = start
     scale = float(np.max(np.abs(y), initial=1e-3))
-    starts: Float[np.ndarray, "point output"] | None = None
-    residual = np.inf
-    state: Population | None = None
-
-    def at(multiplier: Float[np.ndarray, "cls output"], softness: float) -> Population | None:
-        return population(problem, multiplier, n_patterns, softness, directions, starts)
 
     def value(found: Population) -> float:
         multiplier = found.energy.multiplier
         quadratic = 0.5 * problem.n_temperature * float(np.sum(p * multiplier**2))
         return float(np.sum(p * multiplier * y)) - quadratic - found.log_partition
 
-    for softness in levels:
-        state = at(t, softness)
-        while state is None:  # outside the confinement at this softness
-            t = 0.99 * t
-            state = at(t, softness)
+    def at(t: Float[np.ndarray, "cls output"], softness: float, near: Population | None) -> Population | None:
+        where = near.minima.positions if lattice is None and near is not None else lattice
+        return population(problem, t, softness, directions, where)
+
+    t, residual = start, np.inf
+    state: Population | None = None
+    for level, softness in enumerate(levels):
+        guess = None
+        if state is not None:
+            factor = softness / levels[level - 1]
+            guess = at(t + unchanged_weights(state, factor), softness, None)
+            if guess is not None and not _keeps_room(state, guess, factor):
+                guess = None
+        else:
+            # Next to the confinement but far from the maximum Newton's method creeps along the wall.
+            t = t * min(
+                1.0,
+                (1.0 - softness)
+                / float(np.max(rays(problem.energy(t), directions).gains, initial=0.0) or 1.0),
+            )
+        state = at(t, softness, None)
+        if state is None:
+            raise ValueError(f"class_targets: no bulk of the units at the multiplier {t}")
+        if guess is not None and value(guess) > value(state):
+            state = guess
+        accuracy = _RESIDUAL if softness == levels[-1] else 1e-5
         for _ in range(_STEPS):
-            expected, hessian = statistics(state, n_patterns, softness)
+            t = state.energy.multiplier
+            expected, hessian = statistics(state)
             gradient = p * y - problem.n_temperature * p * t - expected
             residual = float(np.max(np.abs(gradient / p)))
-            if residual < _RESIDUAL * scale:
+            if residual < accuracy * scale:
                 break
             hessian += problem.n_temperature * np.diag(np.repeat(problem.fractions, y.shape[1]))
             ridge = 1e-13 * float(np.trace(hessian))
             direction = np.linalg.solve(hessian + ridge * np.eye(len(hessian)), gradient.ravel())
             slope = float(direction @ gradient.ravel())
-            starts = state.minima.positions
             before, step, trial = value(state), 1.0, None
-            while step > 1e-9:
-                trial = at(t + step * direction.reshape(t.shape), softness)
-                # Rounding of the value limits what a step can be asked to gain.
-                if trial is not None and value(trial) >= before + 1e-4 * step * slope - 1e-15 * abs(before):
-                    break
-                step, trial = 0.5 * step, None
+            while step > 1e-9 and trial is None:
+                # The minima next to the present ones tell most of the steps that are too long; all have to confirm.
+                for near in (state, None) if lattice is None else (state,):
+                    trial = at(t + step * direction.reshape(t.shape), softness, near)
+                    # Rounding of the value limits what a step can be asked to gain.
+                    least = before + 1e-4 * step * slope - 1e-15 * abs(before)
+                    if trial is None or not _keeps_room(state, trial) or value(trial) < least:
+                        trial = None
+                        break
+                step *= 0.5
             if trial is None:
                 break
-            t, state = trial.energy.multiplier, trial
+            state = trial
     assert state is not None
-    return Solution(t, state, residual)
+    return Solution(state.energy.multiplier, state, residual)
+
+
+def _keeps_room(state: Population, trial: Population, factor: float = 1.0) -> bool:
+    """Whether no gain has come much closer to one: there the Hessian cannot be inverted any more."""
+    return bool(np.all(1.0 - trial.rays.gains > _LEAST_ROOM * factor * (1.0 - state.rays.gains)))

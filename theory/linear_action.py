@@ -78,8 +78,14 @@ def linear_problem(
         >>> linear_problem(np.eye(1), np.ones((1, 1)), 2, 1.0, 0.0, width=4).inverse_width
         0.25
     """
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1, got {depth}")
+    if y.ndim != 2 or k_input.shape != (len(y), len(y)):
+        raise ValueError(
+            f"k_input must be (pattern, pattern) and y (pattern, output), got {k_input.shape} and {y.shape}"
+        )
+    if not np.all(np.isfinite(k_input)):
+        raise ValueError("k_input must be finite, got NaN or infinity")
+    if depth != int(depth) or depth < 1:
+        raise ValueError(f"depth must be an integer, at least 1, got {depth}")
     if not (math.isfinite(readout_variance) and readout_variance > 0.0):
         raise ValueError(f"readout_variance must be finite and positive, got {readout_variance}")
     if not (math.isfinite(n_temperature) and n_temperature >= 0.0):

@@ -10,10 +10,11 @@ import itertools
 import numpy as np
 from scipy.optimize import brentq  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from hiddencodes.theory.dual_newton import Population, Problem, Solution
+from hiddencodes.models.gaussian_integrals import evaluate
+from hiddencodes.theory.dual_newton import Solution
 from hiddencodes.theory.outlier_rays import Rays
 from hiddencodes.theory.readout_energy import Minima
-from hiddencodes.theory.tilted_moments import evaluate
+from hiddencodes.theory.single_unit_population import Population, Problem
 
 _NODES = 12
 
@@ -51,7 +52,7 @@ def linear_population(problem: Problem, n_patterns: int | None) -> Solution:
     none = np.zeros((0, len(p)))
     rays = Rays(np.zeros((0, y.shape[1])), none, none, np.zeros(0))
     minima = Minima(np.zeros((1, y.shape[1])), np.zeros(1))
-    state = Population(energy, minima, points, mass, rays, np.zeros(0), 0.0)
+    state = Population(energy, minima, points, mass, rays, np.zeros(0), 0.0, 1.0)
     left = y - problem.n_temperature * t - gain * t @ ((vectors * overlaps) @ vectors.T)
     residual = float(np.max(np.abs(left @ vectors[:, overlaps > 0.0]), initial=0.0))
     return Solution(t, state, residual)

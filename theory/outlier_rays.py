@@ -13,10 +13,15 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from hiddencodes.theory.readout_energy import ReadoutEnergy
 from hiddencodes.theory.tilted_moments import asymptotic_slopes
+
+# Cosine of the angle within which rays are variants of one.
+_PARALLEL = 0.9
+# A ray whose share of the action is below this carries nothing.
+_CARRIES = 1e-6
 
 
 class Rays(NamedTuple):
@@ -77,6 +82,24 @@ def rays(energy: ReadoutEnergy, directions: Float[np.ndarray, "ray cls"]) -> Ray
     s = np.sqrt(energy.scaled_variance)
     readouts = s * pull / np.where(norm > 0.0, norm, 1.0)[:, None]
     return Rays(readouts, z, phi, s * norm)
+
+
+def parallel_groups(
+    directions: Float[np.ndarray, "ray cls"], weights: Float[np.ndarray, " ray"]
+) -> list[Bool[np.ndarray, " ray"]]:
+    """Masks of the rays that are nearly parallel to the heaviest one, to the heaviest one of the others, and so on.
+
+    Rays that carry nothing are in no group.
+    """
+    norms = np.linalg.norm(directions, axis=1, keepdims=True)
+    unit = directions / np.where(norms > 0.0, norms, 1.0)
+    left = weights > _CARRIES
+    groups: list[Bool[np.ndarray, " ray"]] = []
+    while np.any(left):
+        near = left & (unit @ unit[int(np.argmax(np.where(left, weights, 0.0)))] > _PARALLEL)
+        groups.append(near)
+        left &= ~near
+    return groups
 
 
 def gain_curvatures(

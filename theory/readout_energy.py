@@ -11,22 +11,24 @@ constraint of class c. The low minima of E are the branches of the population, o
 
 import itertools
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hiddencodes.models.activations import Activation
-from hiddencodes.theory.tilted_moments import TiltedMoments, asymptotic_slopes, evaluate, tilted_moments
+from hiddencodes.models.gaussian_integrals import evaluate
+from hiddencodes.theory.tilted_moments import TiltedMoments, asymptotic_slopes, tilted_moments
 
 # The posterior of a is a mixture over z of Gaussians of covariance σ_a² I. Sums over a lattice of this spacing, in units of
 # σ_a, therefore integrate it to exp(-2 π²/0.7²) ≈ 3e-18, and interpolate it to exp(-π²/(2 × 0.7²)) ≈ 4e-5.
 SPACING = 0.7
-# Points lighter than exp(-30) of the heaviest are left out: 1e5 of them would still weigh 1e-8.
-_DEPTH = 30.0
 _MOST_POINTS = 6_000_000
-# Tilts beyond this are on a ray to infinity of an unbounded activation.
-_RAY_TILT = 60.0
+# Tilts beyond this, in units of 1/√κ, are on a ray to infinity of an unbounded activation.
+_RAY_TILT = 32.0
+_DOWNHILL_STEPS = 25
+_NEWTON_STEPS = 40
 
 
 class Minima(NamedTuple):
@@ -85,97 +87,90 @@ class ReadoutEnergy(NamedTuple):
     def _inside(self, a: Float[np.ndarray, "point output"]) -> Bool[np.ndarray, " point"]:
         if asymptotic_slopes(self.activation) == (0.0, 0.0):
             return np.ones(len(a), dtype=bool)
-        return np.max(np.abs(self.tilts(a)), axis=1, initial=0.0) < _RAY_TILT
+        return np.max(np.abs(self.tilts(a)), axis=1, initial=0.0) < _RAY_TILT / math.sqrt(self.input_variance)
 
-    def minima(self, starts: Float[np.ndarray, "point output"] | None = None) -> Minima:
-        """All local minima that are reached from one start per subset of the classes, and from `starts`."""
-        n_outputs = self.multiplier.shape[1]
-        a = np.concatenate([_subset_starts(self), np.zeros((0, n_outputs)) if starts is None else starts])
+    def minima(self, near: Float[np.ndarray, "point output"] | None = None) -> Minima:
+        """All local minima that are reached from one start per subset of the classes; or those next to given points only."""
+        a = _subset_starts(self) if near is None else near
         a = a[self._inside(a)]
-        for _ in range(80):
+        for _ in range(_DOWNHILL_STEPS if near is None else 0):
             a = self._downhill(a)
             a = a[self._inside(a)]
-        for _ in range(60):
-            newton, change = self._newton(a)
-            a = newton[self._inside(newton)]
-            if change < 1e-12:
+        moving, rest = _distinct(a), list[Float[np.ndarray, "point output"]]()
+        for _ in range(_NEWTON_STEPS):
+            trial = self._newton(moving)
+            done = np.max(np.abs(trial - moving), axis=1, initial=0.0) < 1e-12
+            rest.append(trial[done])
+            moving = trial[~done & self._inside(trial)]
+            if not len(moving):
                 break
+        a = np.concatenate([*rest, moving])
         curved = np.linalg.eigvalsh(self.hessian(a))[:, 0] > 0.0 if len(a) else np.zeros(0, dtype=bool)
         a = a[curved & self._settled(a)]
         energies = self.energy(a) if len(a) else np.zeros(0)
         order = np.argsort(energies, kind="stable")
-        kept: list[int] = []
-        tolerance = 1e-5 * (math.sqrt(self.scaled_variance) + float(np.max(np.abs(a), initial=0.0)))
-        for i in order.tolist():
-            if all(float(np.max(np.abs(a[i] - a[j]))) > tolerance for j in kept):
-                kept.append(i)
-        return Minima(a[kept], energies[kept])
+        a = _distinct(a[order])
+        return Minima(a, self.energy(a) if len(a) else np.zeros(0))
 
     def _settled(self, a: Float[np.ndarray, "point output"]) -> Bool[np.ndarray, " point"]:
         step = np.max(np.abs(self._downhill(a) - a), axis=1, initial=0.0)
         return step < 1e-8 * (1.0 + np.max(np.abs(a), axis=1, initial=0.0))
 
-    def _newton(
-        self, a: Float[np.ndarray, "point output"]
-    ) -> tuple[Float[np.ndarray, "point output"], float]:
+    def _newton(self, a: Float[np.ndarray, "point output"]) -> Float[np.ndarray, "point output"]:
         """Newton's step where E is convex and the step lowers it, the downhill step elsewhere."""
         if not len(a):
-            return a, 0.0
+            return a
         safe = self._downhill(a)
         gradient = (a - safe) / self.scaled_variance
         hessian = self.hessian(a)
         values, vectors = np.linalg.eigh(hessian)
         convex = values[:, 0] > 1e-8 * values[:, -1]
         values = np.where(convex[:, None], values, 1.0)
-        step = np.einsum("prs,ps,pts,pt->pr", vectors, 1.0 / values, vectors, gradient)
+        along = np.einsum("pts,pt->ps", vectors, gradient) / values
+        step = np.einsum("prs,ps->pr", vectors, along)
         trial = np.where(convex[:, None], a - step, safe)
         ok = self._inside(trial)
         trial = np.where(ok[:, None], trial, safe)
         better = self.energy(trial) <= self.energy(safe) + 1e-12 * np.abs(self.energy(safe))
-        chosen = np.where(better[:, None], trial, safe)
-        return chosen, float(np.max(np.abs(chosen - a)))
+        return np.where(better[:, None], trial, safe)
 
-    def support(
-        self, minima: Minima, n_patterns: int, ceiling: float = math.inf
-    ) -> tuple[Float[np.ndarray, "point output"], Float[np.ndarray, " point"]]:
-        """Lattice points that carry the mass of exp(-P E) around the minima, and -P E there.
+    def support(self, minima: Minima, n_patterns: int, depth: float) -> Float[np.ndarray, "point output"]:
+        """Lattice points that carry the mass of exp(-P E) around the minima.
 
         Args:
             minima: Where to begin.
             n_patterns: P.
-            ceiling: Points with E above it do not belong to the support: it ends a valley that leads to infinity.
+            depth: How far, in nats, P E may lie above its lowest minimum. Beyond 24 a branch
+                of up to four outputs has a share of 1e-9.
 
         Raises:
             ValueError: if the support has too many points to be summed over.
         """
         spacing = SPACING * math.sqrt(self.scaled_variance / n_patterns)
-        limit = min(float(minima.energies[0]) + _DEPTH / n_patterns, ceiling)
+        limit = float(minima.energies[0]) + depth / n_patterns
         seeds = minima.positions[minima.energies <= limit]
-        neighbors = _neighborhood(seeds.shape[1])
-        frontier = np.unique(
-            (np.rint(seeds / spacing).astype(np.int64)[:, None] + neighbors).reshape(-1, seeds.shape[1]),
-            axis=0,
-        )
-        seen = _codes(frontier)
-        points, values = list[np.ndarray](), list[np.ndarray]()
+        n_outputs = seeds.shape[1]
+        neighbors = _neighborhood(n_outputs)
+        frontier = np.rint(seeds / spacing).astype(np.int64)[:, None] + neighbors
+        frontier = np.unique(frontier.reshape(-1, n_outputs), axis=0)
+        # What is inside and adjacent to a shell lies in it, in the one before or in the next one.
+        before, last = np.zeros(0, np.int64), _codes(frontier)
+        points = list[np.ndarray]()
         total = 0
         while len(frontier):
-            energy = self.energy(frontier * spacing)
-            inside = energy <= limit
-            points.append(frontier[inside])
-            values.append(-n_patterns * energy[inside])
-            total += int(inside.sum())
-            if total > _MOST_POINTS:
+            inside = frontier[self.energy(frontier * spacing) <= limit]
+            points.append(inside)
+            total += len(inside)
+            if total > _MOST_POINTS or np.any(np.abs(frontier) >= _largest_coordinate(n_outputs)):
                 raise ValueError(
-                    f"class_targets: the readout density of {seeds.shape[1]} outputs needs more than {_MOST_POINTS} points"
+                    f"class_targets: the readout density of {n_outputs} outputs needs more than {_MOST_POINTS} points"
                 )
-            spread = (points[-1][:, None] + neighbors).reshape(-1, seeds.shape[1])
+            spread = (inside[:, None] + neighbors).reshape(-1, n_outputs)
             keys, first = np.unique(_codes(spread), return_index=True)
-            fresh = ~np.isin(keys, seen, assume_unique=True)
+            fresh = ~np.isin(keys, np.concatenate([before, last]), assume_unique=True)
             frontier = spread[first[fresh]]
-            # Only the last two shells can be met again.
-            seen = np.concatenate([seen, keys[fresh]])
-        return np.concatenate(points) * spacing, np.concatenate(values)
+            before, last = last, keys[fresh]
+        return np.concatenate(points) * spacing
 
 
 def _neighborhood(n_outputs: int) -> Int[np.ndarray, "neighbor output"]:
@@ -184,11 +179,24 @@ def _neighborhood(n_outputs: int) -> Int[np.ndarray, "neighbor output"]:
     return np.concatenate([np.zeros((1, n_outputs), np.int64), eye, -eye])
 
 
+def _largest_coordinate(n_outputs: int) -> int:
+    return 1 << (62 // n_outputs - 1)
+
+
 def _codes(points: Int[np.ndarray, "point output"]) -> Int[np.ndarray, " point"]:
     """One integer per lattice point."""
-    bits = 62 // points.shape[1]
-    shifted = points + (1 << (bits - 1))
-    return shifted @ (1 << (bits * np.arange(points.shape[1], dtype=np.int64)))
+    n_outputs = points.shape[1]
+    shifts = (62 // n_outputs) * np.arange(n_outputs, dtype=np.int64)
+    return (points + _largest_coordinate(n_outputs)) @ (1 << shifts)
+
+
+def _distinct(points: Float[np.ndarray, "point output"]) -> Float[np.ndarray, "distinct output"]:
+    """The points without later ones that repeat an earlier one."""
+    tolerance = 1e-5 * (1.0 + float(np.max(np.abs(points), initial=0.0)))
+    close = np.ones((len(points), len(points)), dtype=bool)
+    for x in points.T:
+        close &= np.abs(x[:, None] - x) <= tolerance
+    return points[np.argmax(close, axis=1) == np.arange(len(points))] if len(points) else points
 
 
 def _subset_starts(energy: ReadoutEnergy) -> Float[np.ndarray, "point output"]:
@@ -204,6 +212,7 @@ def _subset_starts(energy: ReadoutEnergy) -> Float[np.ndarray, "point output"]:
     return energy.scaled_variance * (phi * energy.fractions) @ energy.multiplier
 
 
+@lru_cache(maxsize=64)
 def typical_range(activation: Activation, input_variance: float) -> tuple[float, float]:
     """Lowest and highest value of φ, or those within three standard deviations where φ is not bounded.
 

@@ -16,13 +16,15 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
 
 from hiddencodes.models.activations import Activation
+from hiddencodes.models.gaussian_integrals import evaluate
 from hiddencodes.theory.branches import Branch, Outlier, branches_of, outliers_of
 from hiddencodes.theory.column_generation import first_multiplier
-from hiddencodes.theory.dual_newton import Population, maximize
+from hiddencodes.theory.dual_newton import maximize
 from hiddencodes.theory.linear_unit import linear_population
 from hiddencodes.theory.readout_energy import SPACING
 from hiddencodes.theory.single_unit_arguments import checked_problem, code_text, code_threshold
-from hiddencodes.theory.tilted_moments import evaluate, is_linear
+from hiddencodes.theory.single_unit_population import Population
+from hiddencodes.theory.tilted_moments import is_linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +217,8 @@ class SingleUnitSaddle:
 
 def single_unit_saddle(
     activation: Activation,
-    class_counts: Int[np.ndarray, " cls"] | tuple[int, ...] | list[int],
-    class_targets: Float[np.ndarray, "cls output"],
+    class_counts: Int[np.ndarray, "..."] | tuple[int, ...] | list[int],
+    class_targets: Float[np.ndarray, "..."],
     *,
     readout_variance: float | None = None,
     n_temperature: float = 0.0,
@@ -257,6 +259,8 @@ def single_unit_saddle(
         raise ValueError(f"class_counts: must be positive integers, got {class_counts!r}")
     n_patterns = int(counts.sum())
     variance = 1.0 / n_patterns if readout_variance is None else float(readout_variance)
+    if not variance > 0.0:
+        raise ValueError(f"readout_variance: must be finite and positive, got {variance}")
     problem = checked_problem(
         activation, counts.astype(np.float64), class_targets, variance * n_patterns, input_variance, n_temperature,
         weights_name="class_counts",

@@ -6,14 +6,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hiddencodes.models.activations import Activation
-from hiddencodes.theory.dual_newton import Problem
-from hiddencodes.theory.tilted_moments import asymptotic_slopes, evaluate
+from hiddencodes.models.gaussian_integrals import evaluate
+from hiddencodes.theory.single_unit_population import Problem
+from hiddencodes.theory.tilted_moments import asymptotic_slopes
 
 
 def checked_problem(
     activation: Activation,
-    weights: Float[np.ndarray, " cls"],
-    class_targets: Float[np.ndarray, "cls output"],
+    weights: Float[np.ndarray, "..."],
+    class_targets: Float[np.ndarray, "..."],
     scaled_variance: float,
     input_variance: float,
     n_temperature: float,
@@ -25,6 +26,12 @@ def checked_problem(
     Raises:
         ValueError: if shapes do not fit, or a number is not finite or out of range.
     """
+    if not isinstance(activation, Activation):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"activation: expected an Activation, such as hiddencodes.relu, got {activation!r}")
+    if weights.ndim != 1 or not len(weights):
+        raise ValueError(f"{weights_name}: expected one number per class, got the shape {weights.shape}")
+    if class_targets.ndim != 2 or not class_targets.shape[1]:
+        raise ValueError(f"class_targets: expected (class, output), got the shape {class_targets.shape}")
     if not np.all(np.isfinite(weights)) or np.any(weights <= 0):
         raise ValueError(f"{weights_name}: must be positive, got {weights}")
     if len(weights) != len(class_targets):
@@ -33,7 +40,7 @@ def checked_problem(
         )
     if not np.all(np.isfinite(class_targets)) or not np.any(class_targets):
         raise ValueError(f"class_targets: must be finite and not all zero, got {class_targets}")
-    for name, value in (("readout variance", scaled_variance), ("input_variance", input_variance)):
+    for name, value in (("readout_variance", scaled_variance), ("input_variance", input_variance)):
         if not (math.isfinite(value) and value > 0.0):
             raise ValueError(f"{name}: must be finite and positive, got {value}")
     if not (math.isfinite(n_temperature) and n_temperature >= 0.0):

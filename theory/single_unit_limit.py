@@ -9,10 +9,11 @@ from scipy.optimize import linprog  # pyright: ignore[reportMissingTypeStubs, re
 from hiddencodes.models.activations import Activation
 from hiddencodes.theory.branches import Branch, Outlier, branches_of, outliers_of
 from hiddencodes.theory.column_generation import first_multiplier
-from hiddencodes.theory.dual_newton import Population, maximize
+from hiddencodes.theory.dual_newton import maximize
 from hiddencodes.theory.linear_unit import linear_population
 from hiddencodes.theory.single_unit import moments_of
 from hiddencodes.theory.single_unit_arguments import checked_problem
+from hiddencodes.theory.single_unit_population import Population
 from hiddencodes.theory.tilted_moments import is_linear
 
 # At softness 1e-7 a branch that is not part of the optimum is lighter than this.
@@ -52,8 +53,8 @@ class SingleUnitLimit:
 
 def single_unit_limit(
     activation: Activation,
-    class_fractions: Float[np.ndarray, " cls"] | tuple[float, ...] | list[float],
-    class_targets: Float[np.ndarray, "cls output"],
+    class_fractions: Float[np.ndarray, "..."] | tuple[float, ...] | list[float],
+    class_targets: Float[np.ndarray, "..."],
     *,
     readout_scale: float = 1.0,
     n_temperature: float = 0.0,
@@ -88,6 +89,8 @@ def single_unit_limit(
         A. van Meegen and H. Sompolinsky, arXiv 2406.16689.
     """
     weights = np.asarray(class_fractions, dtype=np.float64)
+    if not readout_scale > 0.0:
+        raise ValueError(f"readout_scale: must be finite and positive, got {readout_scale}")
     problem = checked_problem(
         activation, weights, class_targets, float(readout_scale) ** 2, input_variance, n_temperature,
         weights_name="class_fractions",

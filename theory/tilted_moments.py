@@ -9,29 +9,32 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicHermiteSpline
 
 from hiddencodes.models.activations import Activation
+from hiddencodes.models.gaussian_integrals import evaluate
 
 # Gaussian weight beyond this many standard deviations is below exp(-72).
 _RANGE = 12.0
 _NODES_PER_PANEL = 16
-_FIRST_TABLE = 32.0
-# Where φ saturates its cumulants go on changing until far tilts; else they are those of a Gaussian soon.
-_LAST_TABLE = 256.0
-_LAST_UNBOUNDED_TABLE = 64.0
+_PANELS_AT_KINKS = 12
+# Where φ saturates its cumulants go on changing until far tilts, ever more slowly; else they are those of a Gaussian as soon
+# as h √κ is large, in whose units these tables are.
+_SATURATED_TABLE = 4096.0
+_UNBOUNDED_TABLES = (16.0, 32.0)
+_STEP = 0.04
+_RELATIVE_STEP = 0.006
 _FAR = 1e8
 
 
 class TiltedMoments(NamedTuple):
     """Cumulants of φ(z) under the tilted density, tabulated for tilts |h| up to `reach`.
 
-    Cubic Hermite interpolation with exact slopes, spacing 0.02/max(1, √κ): relative errors below 1e-7. Beyond `reach` the
-    mean of an activation that saturates stays where it is, and that of another one goes on with the slope it has.
+    Cubic Hermite interpolation with exact slopes, errors below 1e-7 of the largest value. Where φ saturates the spacing is
+    0.04/max(1, √κ) or 0.6 % of |h|, whichever is wider; else it is 0.04/√κ. Beyond `reach` the mean of an activation that saturates stays where
+    it is, and that of another one goes on with the slope it has.
 
     Attributes:
         reach: Largest |h| of the table.
@@ -63,18 +66,6 @@ class TiltedMoments(NamedTuple):
     ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
         near = np.clip(h, -self.reach, self.reach)
         return near, h - near
-
-
-def evaluate(activation: Activation, z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """φ(z) in double precision.
-
-    Example:
-        >>> from hiddencodes.models.activations import relu
-        >>> print(evaluate(relu, np.array([-1.0, 2.0])))
-        [0. 2.]
-    """
-    with jax.enable_x64(True):
-        return np.asarray(activation(jnp.asarray(z)))
 
 
 @lru_cache(maxsize=64)
@@ -115,7 +106,7 @@ def tilted_moments(activation: Activation, input_variance: float, reach: float) 
     Args:
         activation: φ.
         input_variance: κ.
-        reach: Largest |h| that will be asked for; tables end at 256, at 64 where φ does not saturate.
+        reach: Largest |h| that will be asked for; tables end at 4096, at 32/√κ where φ does not saturate.
 
     Returns:
         The table.
@@ -127,11 +118,12 @@ def tilted_moments(activation: Activation, input_variance: float, reach: float) 
         >>> abs(math.exp(table.log_g(h)) - 0.5 - math.exp(h * h / 2) * 0.5 * math.erfc(-h / math.sqrt(2))) < 1e-7
         True
     """
-    # Doubling sizes: a solver that asks for more and more range builds few tables.
-    size = _FIRST_TABLE * 2.0 ** max(0, math.ceil(math.log2(max(reach, 1e-9) / _FIRST_TABLE)))
-    saturates = asymptotic_slopes(activation) == (0.0, 0.0)
-    last = _LAST_TABLE if saturates else _LAST_UNBOUNDED_TABLE
-    return _table(activation, float(input_variance), min(size, last))
+    if asymptotic_slopes(activation) == (0.0, 0.0):
+        return _table(activation, float(input_variance), _SATURATED_TABLE)
+    # Few sizes: a solver that asks for more and more range builds few tables.
+    scale = math.sqrt(input_variance)
+    size = next((size for size in _UNBOUNDED_TABLES if size >= reach * scale), _UNBOUNDED_TABLES[-1])
+    return _table(activation, float(input_variance), size / scale)
 
 
 @lru_cache(maxsize=32)
@@ -139,8 +131,7 @@ def _table(activation: Activation, input_variance: float, reach: float) -> Tilte
     scale = math.sqrt(input_variance)
     z, log_weight = _quadrature(activation, scale, reach)
     phi = evaluate(activation, z)
-    step = 0.02 / max(1.0, scale)
-    h = np.linspace(-reach, reach, 2 * math.ceil(reach / step) + 1)
+    h = _nodes(scale, reach, saturates=asymptotic_slopes(activation) == (0.0, 0.0))
     cumulants = np.empty((4, len(h)))
     chunk = max(1, 4_000_000 // len(z))
     for start in range(0, len(h), chunk):
@@ -167,6 +158,17 @@ def _table(activation: Activation, input_variance: float, reach: float) -> Tilte
     )
 
 
+def _nodes(scale: float, reach: float, *, saturates: bool) -> Float[np.ndarray, " node"]:
+    """Tilts of the table, symmetric about zero."""
+    step = _STEP / (max(1.0, scale) if saturates else scale)
+    near = min(step / _RELATIVE_STEP, reach) if saturates else reach
+    h = np.linspace(0.0, near, math.ceil(near / step) + 1)
+    if near < reach:
+        count = math.ceil(math.log(reach / near) / _RELATIVE_STEP)
+        h = np.concatenate([h, np.geomspace(near, reach, count + 1)[1:]])
+    return np.concatenate([-h[:0:-1], h])
+
+
 def _quadrature(
     activation: Activation, scale: float, reach: float
 ) -> tuple[Float[np.ndarray, " node"], Float[np.ndarray, " node"]]:
@@ -176,7 +178,10 @@ def _quadrature(
     width = 0.5 / max(1.0, 0.5 * scale)
     half = math.ceil((_RANGE + shift) / width)
     edges = np.arange(-half, half + 1) * width
-    edges = np.unique(np.concatenate([edges, np.asarray(activation.kinks, float) / scale]))
+    # On the flat side of a kink nothing changes; on the other one exp(h φ) does within 1/|h|.
+    near = np.concatenate([[0.0], width * 0.5 ** np.arange(_PANELS_AT_KINKS)])
+    kinks = np.asarray(activation.kinks, float)[:, None] / scale + np.concatenate([-near, near])
+    edges = np.unique(np.concatenate([edges, kinks.ravel()]))
     unit, unit_weight = np.polynomial.legendre.leggauss(_NODES_PER_PANEL)
     middle, radius = 0.5 * (edges[1:] + edges[:-1]), 0.5 * np.diff(edges)
     x = (middle[:, None] + radius[:, None] * unit).ravel()

@@ -88,7 +88,8 @@ class Claim:
         r"""Measured and expected values agree: ``|expected - measured| <= z error + extra``, entry by entry.
 
         The threshold is not corrected for the number of entries: with n independent Gaussian entries, a true claim fails by
-        chance with probability about ``6e-5 n`` at z = 4. A value, error or tolerance that is not finite never agrees.
+        chance with probability about ``6e-5 n`` at z = 4; where the error comes from the spread between a few chains it is more (a
+        Student law: 0.5 % per entry from 8 chains). A value, error or tolerance that is not finite never agrees.
 
         Args:
             name: The claim's name.

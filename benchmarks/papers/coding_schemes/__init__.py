@@ -1,6 +1,7 @@
 """Coding schemes of wide networks that learn to classify (arXiv 2406.16689)."""
 
-from hiddencodes.benchmarks.papers.coding_schemes.deep_layers import deep_codes, deep_linear
+from hiddencodes.benchmarks.papers.coding_schemes.deep_codes import deep_codes
+from hiddencodes.benchmarks.papers.coding_schemes.deep_linear import deep_linear
 from hiddencodes.benchmarks.papers.coding_schemes.drift import drift
 from hiddencodes.benchmarks.papers.coding_schemes.generalization import generalization
 from hiddencodes.benchmarks.papers.coding_schemes.handwritten_digits import handwritten_digits

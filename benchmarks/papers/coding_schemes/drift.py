@@ -49,6 +49,16 @@ def drift(settings: Settings) -> Section:
                 )
             )
             verdict = expected[name][row.layer - 1]
+            if verdict is not None and row.verdict == "undecided":
+                claims.append(
+                    Claim.not_compared(
+                        f"{name}-layer-{row.layer}",
+                        f"{name}: permutation symmetry in {where} is {verdict}",
+                        row.sentence,
+                        grade="poster",
+                    )
+                )
+                continue
             if verdict is None:
                 claims.append(
                     Claim.not_compared(
@@ -70,13 +80,18 @@ def drift(settings: Settings) -> Section:
                     expected=verdict,
                 )
             )
+        if name == "relu":
+            for row in report.pooled:
+                claims.append(_outliers_stay(row))
         if name == "sigmoidal":
             lower, upper = report.pooled[0], report.pooled[1]
             claims.append(
                 Claim.above(
                     "sigmoidal-rates",
                     "sigmoidal: units below the feature layer change their code at least a hundred times as often",
-                    100.0 * upper.changes,
+                    # Where no change was seen, three would still be likely.
+                    100.0
+                    * max(upper.changes + 2.0 * upper.changes_error, 3e3 / (upper.run_length * 4 * width)),
                     lower.changes,
                     lower.changes_error,
                     grade="checked",
@@ -142,6 +157,32 @@ def drift(settings: Settings) -> Section:
         unknown=(
             "Sampling dynamics and length of the published drift panel, and how its time compares with draws here.",
         ),
+    )
+
+
+def _outliers_stay(row: hc.LayerSymmetry) -> Claim:
+    """Do the few units that carry a code at the first draw still carry it at the last?"""
+    counts, codes = row.transitions.counts, row.transitions.codes
+    coded = [i for i, code in enumerate(codes) if "1" in code]
+    started, kept = int(counts[coded].sum()), int(counts[coded, coded].sum())
+    share = kept / max(started, 1)
+    if row.verdict == "undecided":
+        return Claim.not_compared(
+            f"relu-stay-{row.layer}",
+            f"relu, layer {row.layer}: most units that begin with a code end with it",
+            "units that share a code still coalesce: lengthen warm-up",
+            grade="poster",
+            measured=share,
+        )
+    return Claim.above(
+        f"relu-stay-{row.layer}",
+        f"relu, layer {row.layer}: most units that begin with a code end with it",
+        0.5,
+        share,
+        float(np.sqrt(max(share * (1.0 - share), 1.0 / max(started, 1)) / max(started, 1))),
+        z=2.0,
+        grade="poster",
+        evidence=f"{kept} of {started} over all chains",
     )
 
 

@@ -10,6 +10,7 @@ from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
     final_activations,
     final_kernel,
     kernel_blocks,
+    remembers,
 )
 
 N_TEMPERATURE = 0.01
@@ -73,7 +74,7 @@ def handwritten_digits(settings: Settings) -> Section:
         Claim.frozen(
             "sigmoidal-shares",
             "sigmoidal: shares of the codes",
-            f"codes change {symmetry.changes_per_run:.2g} times per unit over the run, the composition is that of the annealing",
+            remembers(symmetry) or "no prediction for these inputs is at hand",
             grade="secondary",
             measured=table[largest].fraction,
             error=table[largest].error,

@@ -68,7 +68,16 @@ def at_infinite_width(narrow: Measured, wide: Measured, width_narrow: int, width
     return Measured(mean, np.hypot(gain * wide.error, (gain - 1.0) * narrow.error))
 
 
-def class_targets(task: hc.Task) -> Float[np.ndarray, "cls output"]:
+def remembers(row: hc.LayerSymmetry) -> str:
+    """Why the code shares of a layer are those that warm-up left, or nothing where the chains forget them within the run."""
+    if row.frozen:
+        return f"codes change {row.changes_per_run:.2g} times per coded unit over the run"
+    if row.verdict == "broken" and not row.memory < row.run_length:
+        return f"the memory of the codes, about {row.memory:.2g} draws, is longer than the run of {row.run_length}"
+    return ""
+
+
+def targets_by_class(task: hc.Task) -> Float[np.ndarray, "cls output"]:
     """The target of every class."""
     return np.stack([task.y_train[task.labels_train == c][0] for c in range(task.n_classes)])
 
@@ -80,7 +89,7 @@ def saddle_of(posterior: hc.Posterior) -> hc.SingleUnitSaddle:
     return hc.single_unit_saddle(
         mlp.activation,
         task.class_counts,
-        class_targets(task),
+        targets_by_class(task),
         readout_variance=posterior.readout_variance,
         n_temperature=posterior.n_temperature,
         input_variance=float(np.mean(np.diag(task.input_kernel()))),
@@ -96,20 +105,34 @@ def branch_means(run: xr.DataTree, codes: list[str]) -> tuple[Measured, Measured
     means = chains_of(run, "units/class_means")[:, :, -1]
     readout = chains_of(run, "units/readout")
     bits = np.swapaxes(hc.codes(np.swapaxes(means, -1, -2)), -1, -2)
-    shares, centers, spreads = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    shares, centers, spreads = list[np.ndarray](), list[Measured](), list[Measured]()
     for code in codes:
         wanted = np.array([digit == "1" for digit in code])
         carries = np.all(bits == wanted[:, None], axis=2)
-        count = np.maximum(carries.sum(axis=-1), 1)
-        center = np.einsum("sdu,sdru->sdr", carries, readout) / count[..., None]
-        square = np.einsum("sdu,sdru->sdr", carries, readout**2) / count[..., None]
-        shares.append(carries.mean(axis=-1))
+        share = carries.mean(axis=-1)
+        shares.append(share)
+        # Means over the units of a branch are ratios of sums: a draw in which no unit has the code weighs nothing.
+        center = _ratio(np.einsum("sdu,sdru->sdr", carries, readout) / readout.shape[-1], share)
+        around = np.square(readout - center.mean[:, None])
+        square = _ratio(np.einsum("sdu,sdru->sdr", carries, around) / readout.shape[-1], share)
         centers.append(center)
-        spreads.append(square)
-    share = mean_of(np.stack(shares, axis=2))
-    center = mean_of(np.stack(centers, axis=2))
-    square = mean_of(np.stack(spreads, axis=2))
-    # The spread around the posterior mean of the branch; its error follows from that of the mean square.
-    spread = np.sqrt(np.maximum(square.mean - center.mean**2, 1e-12))
-    error = np.hypot(square.error, 2.0 * np.abs(center.mean) * center.error) / (2.0 * spread)
-    return share, center, Measured(spread, error)
+        spread = np.sqrt(square.mean)
+        spreads.append(Measured(spread, square.error / (2.0 * spread)))
+    return mean_of(np.stack(shares, axis=2)), _stacked(centers), _stacked(spreads)
+
+
+def _ratio(sums: Float[np.ndarray, "chain draw output"], share: Float[np.ndarray, "chain draw"]) -> Measured:
+    """Mean of `sums` over that of `share`, its error from the fluctuation of what their difference leaves."""
+    mean = sums.mean(axis=(0, 1)) / share.mean()
+    return Measured(mean, mean_of(sums - share[..., None] * mean).error / share.mean())
+
+
+def _stacked(parts: list[Measured]) -> Measured:
+    return Measured(np.stack([part.mean for part in parts]), np.stack([part.error for part in parts]))
+
+
+def kernel_contrast(run: xr.DataTree, layer: int) -> Measured:
+    """Mean of the kernel's within-class blocks minus that of the others."""
+    blocks = chains_of(run, "posterior/kernel_blocks")[:, :, layer]
+    same = np.eye(blocks.shape[-1], dtype=bool)
+    return mean_of(blocks[:, :, same].mean(axis=-1) - blocks[:, :, ~same].mean(axis=-1))
