@@ -129,13 +129,14 @@ def test_densities_have_the_moments_of_the_solution(name):
     assert density.sum() * step == pytest.approx(1.0, abs=1e-3)
     assert (density * a**2).sum() * step == pytest.approx(bulk[0, 0], rel=1e-2)
     z = np.linspace(-15.0, 15.0, 6001)
+    # Tilts are gathered on a grid of 0.02: an error of at most 0.02²/8 times a second derivative of order one.
     density = saddle.preactivation_density(z, 1) * (z[1] - z[0])
     phi = np.asarray(SETTINGS[name][0](jnp.asarray(z)))
     outside = sum(o.activations[1] ** 2 for o in saddle.outliers)
-    assert density.sum() == pytest.approx(1.0, abs=1e-5)
+    assert density.sum() == pytest.approx(1.0, abs=1e-4)
     assert density @ phi**2 == pytest.approx(saddle.kernel_diagonal[1] - outside, rel=1e-4)
     edges = np.linspace(-3.0, 12.0, 31)
-    assert saddle.activation_probability(edges, 1).sum() == pytest.approx(1.0, abs=1e-5)
+    assert saddle.activation_probability(edges, 1).sum() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_the_training_loss_of_a_linear_network_falls_to_its_bias():
