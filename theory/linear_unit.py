@@ -6,6 +6,7 @@ eigenbasis of Σ_c p_c y_c y_cᵀ with the eigenvalue g this is 1/(P u) = 1/s² 
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -73,4 +74,9 @@ def _overlap(
         )
 
     # `excess` rises with u, from at most zero where u is what the prior says.
-    return float(brentq(excess, lowest, max(float(limit), 0.0) + 2.0 * lowest + 2.0 * float(np.sqrt(lowest * max(limit, 0.0))), xtol=1e-15, rtol=1e-14)) if signal > 0.0 else lowest  # fmt: skip
+    if signal <= 0.0:
+        return lowest
+    limit = max(float(limit), 0.0)
+    highest = limit + 2.0 * lowest + 2.0 * float(np.sqrt(lowest * limit))
+    root: Any = brentq(excess, lowest, highest, xtol=1e-15)
+    return float(root)

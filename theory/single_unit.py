@@ -23,8 +23,11 @@ from hiddencodes.theory.dual_newton import maximize
 from hiddencodes.theory.linear_unit import linear_population
 from hiddencodes.theory.readout_energy import SPACING
 from hiddencodes.theory.single_unit_arguments import checked_problem, code_text, code_threshold
-from hiddencodes.theory.single_unit_population import Population
+from hiddencodes.theory.single_unit_population import Population, moments_of
 from hiddencodes.theory.tilted_moments import is_linear
+
+# Values whose densities are summed up at a time.
+_CHUNK = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +101,14 @@ class SingleUnitSaddle:
             slope = float(evaluate(energy.activation, np.ones(1))[0])
             return self._gaussian(values, float(self.kernel_diagonal[class_index]) / slope**2)
         h, mass = self._tilts(class_index)
-        phi = evaluate(energy.activation, values)
-        exponent = np.outer(phi, h) - energy.table(h[:, None]).log_g(h)
-        return self._gaussian(values, energy.input_variance) * (np.exp(exponent) @ mass)
+        variance, phi = energy.input_variance, evaluate(energy.activation, values)
+        offset = -energy.table(h[:, None]).log_g(h) - 0.5 * math.log(2.0 * math.pi * variance)
+        density = np.empty(len(values))
+        for start in range(0, len(values), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            exponent = np.outer(phi[part], h) + offset - (values[part] ** 2 / (2.0 * variance))[:, None]
+            density[part] = np.exp(exponent) @ mass
+        return density
 
     def activation_probability(
         self, edges: Float[np.ndarray, " edge"], class_index: int = 0
@@ -146,28 +154,36 @@ class SingleUnitSaddle:
         offset = (values[:, None] - table.mean(h)) / width
         return (np.exp(-0.5 * offset**2) / (math.sqrt(2.0 * math.pi) * width)) @ mass
 
-    def code_shares(self) -> dict[str, float]:
-        """Share of the units whose class means, averages over P_c noisy activations, show each code.
+    def observed_branches(self) -> tuple[Branch, ...]:
+        """The branches as measured codes show them, largest share first; empty where φ does not saturate.
 
-        `branches` divide units by what their readout weights make them do on average; this adds the fluctuation of the
-        average over a class, which a measured code has too. Empty where φ does not saturate.
+        `branches` divide units by what their readout weights make them do on average. A measured code goes by class means,
+        averages over P_c noisy activations, whose fluctuation (Gaussian, of exact mean and variance) can carry a unit across
+        the threshold.
         """
-        energy = self.population.energy
-        threshold = code_threshold(energy.activation)
-        if threshold is None:
-            return {}
-        h = energy.tilts(self.population.readouts)
+        population = self.population
+        energy, threshold = population.energy, code_threshold(population.energy.activation)
+        if threshold is None or self._linear:
+            return ()
+        a = population.readouts
+        h = energy.tilts(a)
         table = energy.table(h)
-        spread = np.sqrt(table.variance(h) / self.class_counts)
-        on = ndtr((table.mean(h) - threshold) / spread)
-        shares: dict[str, float] = {}
-        n_classes = len(self.class_counts)
-        for number in range(2**n_classes):
-            bits = np.array([number >> (n_classes - 1 - c) & 1 for c in range(n_classes)], dtype=bool)
-            shares[code_text(bits)] = float(
-                self.population.weights @ np.prod(np.where(bits, on, 1.0 - on), axis=1)
-            )
-        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+        mean = table.mean(h)
+        on = ndtr((mean - threshold) / np.sqrt(table.variance(h) / self.class_counts))
+        found: list[Branch] = []
+        for number in range(2 ** len(self.class_counts)):
+            bits = np.array([number >> c & 1 for c in range(len(self.class_counts))], dtype=bool)[::-1]
+            w = population.weights * np.prod(np.where(bits, on, 1.0 - on), axis=1)
+            share = float(np.sum(w))
+            if share > 0.0:
+                center = w @ a / share
+                covariance = ((a - center) * w[:, None]).T @ (a - center) / share
+                found.append(Branch(code_text(bits), share, center, w @ mean / share, covariance))
+        return tuple(sorted(found, key=lambda branch: -branch.fraction))
+
+    def code_shares(self) -> dict[str, float]:
+        """Share of the units whose class means show each code (`observed_branches`)."""
+        return {branch.code: branch.fraction for branch in self.observed_branches()}
 
     def train_loss(self, width: int) -> float:
         """Mean of ½ Σ_μ |y_μ - f_μ|² over the posterior: ½ Σ_μ |N T t_μ|² plus the Gaussian fluctuations of f at width N.
@@ -229,7 +245,8 @@ def single_unit_saddle(
     The multiplier maximizes Σ_c P_c t_c·y_c - (N T/2) Σ_c P_c |t_c|² - log Z(t), Z(t) = ∫ da exp(-|a|²/2σ_a²)
     Π_c g(t_c·a)^{P_c}, g(h) = E exp(h φ(z)), z ~ N(0, κ), by Newton's method from the solution for P → ∞. The integral over a
     is a sum over a lattice of spacing 0.7 σ_a, exact to 1e-8. Where φ does not saturate, outliers confine t, and the bulk
-    is separated from their valleys at 80 % of the energy between them, an ambiguity of relative size exp(-0.8 P ΔE).
+    is separated from their valleys at 80 % of the energy between them, an ambiguity of relative size exp(-0.8 P ΔE). For
+    P ΔE < 4 nats there are no single outliers: the integral is over the valleys too, as is exact for N → ∞.
 
     Args:
         activation: φ.
@@ -285,19 +302,3 @@ def single_unit_saddle(
         residual=solution.residual,
         population=state,
     )
-
-
-def moments_of(
-    state: Population,
-) -> tuple[Float[np.ndarray, "cls cls"], Float[np.ndarray, " cls"], Float[np.ndarray, "output output"]]:
-    """Class blocks of the kernel between different patterns, its diagonal, and U, of the bulk and the outliers together."""
-    h = state.energy.tilts(state.readouts)
-    table = state.energy.table(h)
-    mean, variance = table.mean(h), table.variance(h)
-    w = state.weights
-    blocks = np.einsum("g,gc,gd->cd", w, mean, mean)
-    diagonal = w @ (variance + mean**2)
-    overlap = np.einsum("g,gr,gs->rs", w, state.readouts, state.readouts)
-    scale = np.sqrt(state.ray_weights)[:, None]
-    phi, u = scale * state.rays.activations, scale * state.rays.readouts
-    return blocks + phi.T @ phi, diagonal + np.sum(phi**2, axis=0), overlap + u.T @ u

@@ -11,9 +11,8 @@ from hiddencodes.theory.branches import Branch, Outlier, branches_of, outliers_o
 from hiddencodes.theory.column_generation import first_multiplier
 from hiddencodes.theory.dual_newton import maximize
 from hiddencodes.theory.linear_unit import linear_population
-from hiddencodes.theory.single_unit import moments_of
 from hiddencodes.theory.single_unit_arguments import checked_problem
-from hiddencodes.theory.single_unit_population import Population
+from hiddencodes.theory.single_unit_population import Population, moments_of
 from hiddencodes.theory.tilted_moments import is_linear
 
 # At softness 1e-7 a branch that is not part of the optimum is lighter than this.

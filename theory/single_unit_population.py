@@ -9,7 +9,7 @@ The dual's convex part is F(t), the single unit's log partition function over P:
 whose derivatives are the fractions of the branches and the squared amplitudes of the outliers.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -111,7 +111,8 @@ def population(
             return None
         sharpness, readouts = 1.0 / softness, minima.positions
         exponent = -sharpness * minima.energies
-    total = float(logsumexp(exponent))
+    log_sum: Any = logsumexp(exponent)
+    total = float(log_sum)
     barrier = _RAY_SOFTNESS * softness
     room = (1.0 - found.gains) * (1.0 + found.gains)
     value = total / sharpness - barrier * float(np.sum(np.log(room)))
@@ -185,3 +186,19 @@ def unchanged_weights(state: Population, factor: float) -> Float[np.ndarray, "cl
         return np.zeros(shape)
     change = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=1e-8)[0]
     return np.reshape(change[:-1], shape)
+
+
+def moments_of(
+    state: Population,
+) -> tuple[Float[np.ndarray, "cls cls"], Float[np.ndarray, " cls"], Float[np.ndarray, "output output"]]:
+    """Class blocks of the kernel between different patterns, its diagonal, and U, of the bulk and the outliers together."""
+    h = state.energy.tilts(state.readouts)
+    table = state.energy.table(h)
+    mean, variance = table.mean(h), table.variance(h)
+    w = state.weights
+    blocks = np.einsum("g,gc,gd->cd", w, mean, mean)
+    diagonal = w @ (variance + mean**2)
+    overlap = np.einsum("g,gr,gs->rs", w, state.readouts, state.readouts)
+    scale = np.sqrt(state.ray_weights)[:, None]
+    phi, u = scale * state.rays.activations, scale * state.rays.readouts
+    return blocks + phi.T @ phi, diagonal + np.sum(phi**2, axis=0), overlap + u.T @ u

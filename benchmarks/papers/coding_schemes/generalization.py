@@ -173,8 +173,8 @@ def _lazy(
         inner = chains_of(run, "posterior/conditional_test_variance").mean(axis=2)
         means.append(mean)
         variances.append(mean_of(inner + np.square(given - mean.mean).mean(axis=(2, 3))))
-    mean = at_infinite_width(*means, width, wider)
-    variance = at_infinite_width(*variances, width, wider)
+    mean = at_infinite_width(means[0], means[1], width, wider)
+    variance = at_infinite_width(variances[0], variances[1], width, wider)
     how = f"at infinite width, from N = {width} and {wider}"
     return [
         Claim.agrees(
@@ -268,8 +268,10 @@ def _same_mean(
         posterior.readout_variance,
         n_temperature=N_TEMPERATURE,
     )
-    f = [mean_of(chains_of(run, "posterior/conditional_test_predictions")) for run in (narrow, wide)]
-    found = at_infinite_width(*f, width, wider)
+    small, large = (
+        mean_of(chains_of(run, "posterior/conditional_test_predictions")) for run in (narrow, wide)
+    )
+    found = at_infinite_width(small, large, width, wider)
     return Claim.agrees(
         "linear-mean",
         "linear, non-lazy: mean outputs at test patterns are those of a Gaussian process with the inputs' kernel rescaled, whose T = 0 "

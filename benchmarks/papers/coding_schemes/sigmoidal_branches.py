@@ -119,7 +119,7 @@ def sigmoidal_branches(settings: Settings) -> Section:
     )
     parts = {n: branch_means(run, codes) for n, run in runs.items()}
     share, center, spread = (limit({n: part[k] for n, part in parts.items()}) for k in range(3))
-    by_code = {branch.code: branch for branch in saddle.branches}
+    by_code = {branch.code: branch for branch in saddle.observed_branches()}
     entries = [f"{code}, output {r + 1}" for code in codes for r in range(3)]
     memory = remembers(symmetry)
     if memory:
