@@ -22,6 +22,7 @@ from hiddencodes.theory.single_unit_population import (
     statistics,
     unchanged_weights,
 )
+from hiddencodes.theory.tilted_moments import tilt_unit
 
 _SOFTNESS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 _STEPS = 100
@@ -34,7 +35,7 @@ _FLAT = 1.0 - 1e-5
 _USEFUL = 0.5
 # Of the distance of a gain from one, a Newton step leaves at least this.
 _LEAST_ROOM = 0.1
-# Tilt, in units of 1/√κ, at which a ray has come to its energy at infinity.
+# Tilt, in the units of `tilt_unit`, at which a ray has come to its energy at infinity.
 _RAY_REACH = 30.0
 # Of the energy between the bulk and the valleys, the part that the bulk may rise to; and the least height, in nats.
 _RISE = 0.8
@@ -97,7 +98,7 @@ def _separation(energy: ReadoutEnergy, found: Rays) -> float:
     if not len(flat):
         return np.inf
     tilts = np.max(np.abs(energy.tilts(flat)), axis=1)
-    far = flat * (_RAY_REACH / np.sqrt(energy.input_variance) / tilts)[:, None]
+    far = flat * (_RAY_REACH * tilt_unit(energy.activation, energy.input_variance) / tilts)[:, None]
     return float(np.min(energy.energy(far)) - energy.minima().energies[0])
 
 

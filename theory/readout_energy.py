@@ -19,13 +19,13 @@ from jaxtyping import Bool, Float, Int
 
 from hiddencodes.models.activations import Activation
 from hiddencodes.models.gaussian_integrals import evaluate
-from hiddencodes.theory.tilted_moments import TiltedMoments, asymptotic_slopes, tilted_moments
+from hiddencodes.theory.tilted_moments import TiltedMoments, asymptotic_slopes, tilt_unit, tilted_moments
 
 # The posterior of a is a mixture over z of Gaussians of covariance σ_a² I. Sums over a lattice of this spacing, in units of
 # σ_a, therefore integrate it to exp(-2 π²/0.7²) ≈ 3e-18, and interpolate it to exp(-π²/(2 × 0.7²)) ≈ 4e-5.
 SPACING = 0.7
 _MOST_POINTS = 6_000_000
-# Tilts beyond this, in units of 1/√κ, are on a ray to infinity of an unbounded activation.
+# Tilts beyond this, in the units of `tilt_unit`, are on a ray to infinity of an unbounded activation.
 _RAY_TILT = 32.0
 _DOWNHILL_STEPS = 25
 _NEWTON_STEPS = 40
@@ -87,7 +87,8 @@ class ReadoutEnergy(NamedTuple):
     def _inside(self, a: Float[np.ndarray, "point output"]) -> Bool[np.ndarray, " point"]:
         if asymptotic_slopes(self.activation) == (0.0, 0.0):
             return np.ones(len(a), dtype=bool)
-        return np.max(np.abs(self.tilts(a)), axis=1, initial=0.0) < _RAY_TILT / math.sqrt(self.input_variance)
+        reach = _RAY_TILT * tilt_unit(self.activation, self.input_variance)
+        return np.max(np.abs(self.tilts(a)), axis=1, initial=0.0) < reach
 
     def minima(self, near: Float[np.ndarray, "point output"] | None = None) -> Minima:
         """All local minima that are reached from one start per subset of the classes; or those next to given points only."""

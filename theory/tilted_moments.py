@@ -21,7 +21,7 @@ _RANGE = 12.0
 _NODES_PER_PANEL = 16
 _PANELS_AT_KINKS = 12
 # Where φ saturates its cumulants go on changing until far tilts, ever more slowly; else they are those of a Gaussian as soon
-# as h √κ is large, in whose units these tables are.
+# as the tilt is large in the units of `tilt_unit`, in which these tables are.
 _SATURATED_TABLE = 4096.0
 _UNBOUNDED_TABLES = (16.0, 32.0)
 _STEP = 0.04
@@ -33,7 +33,7 @@ class TiltedMoments(NamedTuple):
     """Cumulants of φ(z) under the tilted density, tabulated for tilts |h| up to `reach`.
 
     Cubic Hermite interpolation with exact slopes, errors below 1e-7 of the largest value. Where φ saturates the spacing is
-    0.04/max(1, √κ) or 0.6 % of |h|, whichever is wider; else it is 0.04/√κ. Beyond `reach` the mean of an activation that saturates stays where
+    0.04/max(1, √κ) or 0.6 % of |h|, whichever is wider; else it is 0.04 of `tilt_unit`. Beyond `reach` the mean of an activation that saturates stays where
     it is, and that of another one goes on with the slope it has.
 
     Attributes:
@@ -80,7 +80,19 @@ def asymptotic_slopes(activation: Activation) -> tuple[float, float]:
     z = np.array([-2.0 * _FAR, -_FAR, _FAR, 2.0 * _FAR])
     phi = evaluate(activation, z)
     below, above = float(phi[1] - phi[0]) / _FAR, float(phi[3] - phi[2]) / _FAR
-    return (0.0 if abs(below) < 1e-9 else below, 0.0 if abs(above) < 1e-9 else above)
+    return (round(below, 9), round(above, 9))
+
+
+def tilt_unit(activation: Activation, input_variance: float) -> float:
+    """The tilt that moves the pre-activation by one standard deviation where φ is steepest at infinity.
+
+    Example:
+        >>> from hiddencodes.models.activations import relu
+        >>> tilt_unit(relu, 4.0)
+        0.5
+    """
+    steepest = max(map(abs, asymptotic_slopes(activation)))
+    return 1.0 / (math.sqrt(input_variance) * steepest) if steepest else math.inf
 
 
 def is_linear(activation: Activation) -> bool:
@@ -106,7 +118,8 @@ def tilted_moments(activation: Activation, input_variance: float, reach: float) 
     Args:
         activation: φ.
         input_variance: κ.
-        reach: Largest |h| that will be asked for; tables end at 4096, at 32/√κ where φ does not saturate.
+        reach: Largest |h| that will be asked for; tables end at 4096, at 32 of `tilt_unit` where φ does not
+            saturate.
 
     Returns:
         The table.
@@ -121,9 +134,9 @@ def tilted_moments(activation: Activation, input_variance: float, reach: float) 
     if asymptotic_slopes(activation) == (0.0, 0.0):
         return _table(activation, float(input_variance), _SATURATED_TABLE)
     # Few sizes: a solver that asks for more and more range builds few tables.
-    scale = math.sqrt(input_variance)
-    size = next((size for size in _UNBOUNDED_TABLES if size >= reach * scale), _UNBOUNDED_TABLES[-1])
-    return _table(activation, float(input_variance), size / scale)
+    unit = tilt_unit(activation, input_variance)
+    size = next((size for size in _UNBOUNDED_TABLES if size * unit >= reach), _UNBOUNDED_TABLES[-1])
+    return _table(activation, float(input_variance), size * unit)
 
 
 @lru_cache(maxsize=32)
@@ -131,7 +144,11 @@ def _table(activation: Activation, input_variance: float, reach: float) -> Tilte
     scale = math.sqrt(input_variance)
     z, log_weight = _quadrature(activation, scale, reach)
     phi = evaluate(activation, z)
-    h = _nodes(scale, reach, saturates=asymptotic_slopes(activation) == (0.0, 0.0))
+    unit = tilt_unit(activation, input_variance)
+    if math.isinf(unit):
+        h = _nodes(_STEP / max(1.0, scale), _RELATIVE_STEP, reach)
+    else:
+        h = _nodes(_STEP * unit, 0.0, reach)
     cumulants = np.empty((4, len(h)))
     chunk = max(1, 4_000_000 // len(z))
     for start in range(0, len(h), chunk):
@@ -158,13 +175,12 @@ def _table(activation: Activation, input_variance: float, reach: float) -> Tilte
     )
 
 
-def _nodes(scale: float, reach: float, *, saturates: bool) -> Float[np.ndarray, " node"]:
-    """Tilts of the table, symmetric about zero."""
-    step = _STEP / (max(1.0, scale) if saturates else scale)
-    near = min(step / _RELATIVE_STEP, reach) if saturates else reach
+def _nodes(step: float, relative_step: float, reach: float) -> Float[np.ndarray, " node"]:
+    """Tilts of the table, symmetric about zero, spaced by the wider of `step` and `relative_step` |h|."""
+    near = min(step / relative_step, reach) if relative_step else reach
     h = np.linspace(0.0, near, math.ceil(near / step) + 1)
     if near < reach:
-        count = math.ceil(math.log(reach / near) / _RELATIVE_STEP)
+        count = math.ceil(math.log(reach / near) / relative_step)
         h = np.concatenate([h, np.geomspace(near, reach, count + 1)[1:]])
     return np.concatenate([-h[:0:-1], h])
 

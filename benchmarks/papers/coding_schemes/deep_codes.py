@@ -128,6 +128,6 @@ def deep_codes(settings: Settings) -> Section:
         },
         settings={"patterns": n_train, "targets": "1 and -1/2", "n_temperature": N_TEMPERATURE, "runs": rows},
         notes=(
-            "No prediction of the theory is laid beside these layers: its equations for nonlinear networks of several layers are not solved here.",
+            "No prediction of the theory is laid beside these layers: the solver of its equations for nonlinear networks of several layers does not converge at this size.",
         ),
     )
