@@ -43,6 +43,8 @@ _HEIGHT = 4.0
 # Depth, in nats, of the lattices: for the first estimate and for the result; deeper where the lattice has to stay.
 _DEPTHS = (12.0, 24.0)
 _BULK_DEPTHS = (12.0, 36.0)
+# How often a lattice may follow a multiplier that still moves.
+_LATTICES = 5
 # Largest gains that a lattice is made for.
 _GAINS = (0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999, 0.99997)
 
@@ -65,7 +67,8 @@ def maximize(problem: Problem, start: Float[np.ndarray, "cls output"], n_pattern
 
     Args:
         problem: The layer.
-        start: Where to begin, (class, output); at finite P the solution for P → ∞.
+        start: Where to begin, (class, output); at finite P close to the solution for P → ∞, or the latter where φ does
+            not saturate.
         n_patterns: P, or None for P → ∞.
 
     Raises:
@@ -134,7 +137,11 @@ def _everything(problem: Problem, start: Float[np.ndarray, "cls output"], n_patt
         # The support is finite where the gains are below one; it must cover what the solution needs.
         found = solved(start * min(1.0, allowed / gain) if gain > 0.0 else start, _DEPTHS[0])
         if _largest_gain(problem, found.multiplier) <= allowed:
-            return solved(found.multiplier, _DEPTHS[1])
+            for _ in range(_LATTICES):
+                before, found = found.multiplier, solved(found.multiplier, _DEPTHS[1])
+                if float(np.max(np.abs(found.multiplier - before))) < 1e-3 * float(np.max(np.abs(before))):
+                    break
+            return found
     raise ValueError(
         f"class_counts: {n_patterns} patterns do not separate the outliers from the bulk of the units, which is too broad "
         f"to be summed over"
@@ -171,7 +178,7 @@ def _confined(
 
 def _merged(
     directions: Float[np.ndarray, "ray cls"], weights: Float[np.ndarray, " ray"]
-) -> Float[np.ndarray, "ray cls"]:
+) -> Float[np.ndarray, "mean cls"]:
     """The mean directions of nearly parallel rays that carry weight."""
     merged: list[Float[np.ndarray, " cls"]] = []
     for near in parallel_groups(directions, weights):

@@ -132,7 +132,9 @@ class ReadoutEnergy(NamedTuple):
         trial = np.where(convex[:, None], a - step, safe)
         ok = self._inside(trial)
         trial = np.where(ok[:, None], trial, safe)
-        better = self.energy(trial) <= self.energy(safe) + 1e-12 * np.abs(self.energy(safe))
+        lowest = self.energy(safe)
+        # log g and its slope are interpolated apart: next to a minimum they agree on it to 1e-9.
+        better = self.energy(trial) <= lowest + 1e-9 * (1.0 + np.abs(lowest))
         return np.where(better[:, None], trial, safe)
 
     def support(self, minima: Minima, n_patterns: int, depth: float) -> Float[np.ndarray, "point output"]:

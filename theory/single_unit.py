@@ -24,10 +24,12 @@ from hiddencodes.theory.linear_unit import linear_population
 from hiddencodes.theory.readout_energy import SPACING
 from hiddencodes.theory.single_unit_arguments import checked_problem, code_text, code_threshold
 from hiddencodes.theory.single_unit_population import Population, moments_of
-from hiddencodes.theory.tilted_moments import is_linear
+from hiddencodes.theory.tilted_moments import is_linear, tilt_unit
 
 # Values whose densities are summed up at a time.
 _CHUNK = 2000
+# For more patterns the first estimate, good to 1e-5 nats per pattern, may lose branches.
+_MANY = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +287,9 @@ def single_unit_saddle(
     if is_linear(activation):
         solution = linear_population(problem, n_patterns)
     else:
-        start = maximize(problem, first_multiplier(problem), None).multiplier
+        start = first_multiplier(problem)
+        if math.isfinite(tilt_unit(activation, input_variance)) or n_patterns > _MANY:
+            start = maximize(problem, start, None).multiplier
         solution = maximize(problem, start, n_patterns)
     state = solution.population
     blocks, diagonal, overlap = moments_of(state)

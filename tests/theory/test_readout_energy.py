@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, special
 
 from hiddencodes.models.activations import clipped_relu, erf, hard_tanh, leaky_relu, relu, sigmoidal, tanh
 from hiddencodes.theory import readout_energy
@@ -128,11 +128,17 @@ def test_minima_next_to_given_points_are_those_of_the_full_search():
 
 
 def test_a_flat_ray_is_not_a_minimum():
-    # p t² = 1 for both classes: E is constant at infinity, log 2 times the share of the silent class.
+    # p t² = 1 for both classes: with h = √2 |a|, E = h²/4 - ½ log[½ + exp(h²/2) Φ(h)] - ½ log[½ + exp(h²/2) Φ(-h)],
+    # which rises to ½ log 2, for ever.
     energy = ReadoutEnergy(relu, np.array([0.5, 0.5]), 1.0, 1.0, np.sqrt(2.0) * np.array([[1.0], [-1.0]]))
     found = energy.minima()
     np.testing.assert_allclose(found.positions, [[0.0]], atol=1e-9)
-    np.testing.assert_allclose(energy.energy(np.array([[15.0], [-18.0]])), 0.5 * np.log(2.0), atol=1e-9)
+    a = np.array([-18.0, -4.0, 1.0, 15.0])
+    h = np.sqrt(2.0) * np.abs(a)
+    up = np.logaddexp(np.log(0.5), h**2 / 2 + special.log_ndtr(h))
+    exact = h**2 / 4 - 0.5 * up - 0.5 * np.log(0.5 + 0.5 * special.erfcx(h / np.sqrt(2.0)))
+    # Tables err by 1e-7 of the largest log g, a hundred here; it cancels against |a|²/2.
+    np.testing.assert_allclose(energy.energy(a[:, None]), exact, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["sigmoidal", "tanh", "relu"])
@@ -178,7 +184,7 @@ def test_the_support_is_all_that_is_deep_enough_and_connected_to_a_minimum():
             if p in deep and p not in reached:
                 reached.add(p)
                 queue.append(p)
-    assert len(found) == len(reached) > 100
+    assert len(found) == len(reached) > 90
     assert {tuple(point) for point in index.tolist()} == reached
 
 

@@ -28,7 +28,7 @@ def deep_codes(settings: Settings) -> Section:
     panels: list[drawing.ActivationRow] = []
     kernels: list[drawing.KernelRow] = []
     six = ["100", "010", "001", "011", "101", "110"]
-    for activation in (hc.sigmoidal, hc.relu):
+    for activation in settings.choose(full=(hc.sigmoidal, hc.relu), quick=(hc.relu,)):
         mlp = hc.MLP(task.n_inputs, 3, width, DEPTH, activation, hc.mean_field)
         run = settings.sample(
             activation.name,

@@ -45,7 +45,7 @@ def deep_linear(settings: Settings) -> Section:
     width = settings.choose(full=60, quick=40)
     options = settings.choose(
         full={"chains": 8, "draws": 600, "warmup": 1200, "thin": 2},
-        quick={"chains": 4, "draws": 300, "warmup": 500},
+        quick={"chains": 4, "draws": 200, "warmup": 400},
     )
     claims: list[Claim] = []
     rows: dict[str, object] = {}
@@ -112,6 +112,7 @@ def deep_linear(settings: Settings) -> Section:
         posterior3.readout_variance,
         n_temperature=N_TEMPERATURE,
         labels=task3.labels_train,
+        steps=settings.choose(full=1000, quick=300),
     )
     finite = hc.linear_saddle(
         task3.input_kernel(),

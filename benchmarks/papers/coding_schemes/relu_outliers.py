@@ -29,7 +29,7 @@ def relu_outliers(settings: Settings) -> Section:
         full={50: 1500, 100: 1500, 200: 1000, 400: 400, 800: 200}, quick={50: 200, 100: 200}
     )
     warmup = settings.choose(
-        full={50: 2000, 100: 2000, 200: 2000, 400: 1200, 800: 800}, quick={50: 500, 100: 500}
+        full={50: 2000, 100: 2000, 200: 2000, 400: 1200, 800: 800}, quick={50: 400, 100: 400}
     )
     runs: dict[int, xr.DataTree] = {}
     posteriors: dict[int, hc.Posterior] = {}
