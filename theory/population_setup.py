@@ -99,9 +99,9 @@ def replicate_estimate(values: Float[np.ndarray, "replicate ..."]) -> tuple[np.n
     """Mean over replicates, and its standard error.
 
     Example:
-        >>> mean, error = replicate_estimate(np.array([1.0, 3.0]))
+        >>> mean, error = replicate_estimate(np.array([[1.0], [3.0]]))
         >>> print(mean, error)
-        2.0 1.0
+        [2.] [1.]
     """
     return np.mean(values, axis=0), np.std(values, axis=0, ddof=1) / math.sqrt(len(values))
 

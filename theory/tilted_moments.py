@@ -127,8 +127,9 @@ def tilted_moments(activation: Activation, input_variance: float, reach: float) 
     Example:
         >>> from hiddencodes.models.activations import relu
         >>> table = tilted_moments(relu, 1.0, 2.0)
-        >>> h = np.array(1.5)  # g(h) = 1/2 + exp(h^2/2) Φ(h) for a ReLU
-        >>> abs(math.exp(table.log_g(h)) - 0.5 - math.exp(h * h / 2) * 0.5 * math.erfc(-h / math.sqrt(2))) < 1e-7
+        >>> h = 1.5  # g(h) = 1/2 + exp(h^2/2) Φ(h) for a ReLU
+        >>> g = np.exp(table.log_g(np.array([h]))).item()
+        >>> abs(g - 0.5 - math.exp(h * h / 2) * 0.5 * math.erfc(-h / math.sqrt(2))) < 1e-7
         True
     """
     if asymptotic_slopes(activation) == (0.0, 0.0):
