@@ -10,8 +10,10 @@ from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
     Measured,
     at_infinite_width,
     chains_of,
+    frozen,
     kernel_blocks,
     mean_of,
+    remembers,
 )
 
 N_TEMPERATURE = 0.01
@@ -236,7 +238,7 @@ def _learned_kernel(
     mean = at_infinite_width(mean_of(f[width]), mean_of(f[wider]), width, wider)
     upper = np.triu_indices(3)
     how = f"at infinite width, from N = {width} and {wider}"
-    return [
+    claims = [
         Claim.statement_true(
             "theory-converged",
             "sigmoidal: the theory for general inputs, solved by Monte Carlo over populations of units, converges",
@@ -262,6 +264,9 @@ def _learned_kernel(
             grade="derived",
         ),
     ]
+    memory = remembers(hc.symmetry_breaking(wide).pooled[0])
+    # Which codes the units carry enters the kernel and the predictor.
+    return [claims[0], *(frozen(claim, memory) for claim in claims[1:])] if memory else claims
 
 
 def _same_mean(

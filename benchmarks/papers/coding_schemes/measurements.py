@@ -7,6 +7,7 @@ import xarray as xr
 from jaxtyping import Float
 
 import hiddencodes as hc
+from hiddencodes.benchmarks.papers import Claim
 from hiddencodes.diagnostics.monte_carlo import chain_mean
 from hiddencodes.diagnostics.run_access import chain_health, variable
 
@@ -136,3 +137,16 @@ def kernel_contrast(run: xr.DataTree, layer: int) -> Measured:
     blocks = chains_of(run, "posterior/kernel_blocks")[:, :, layer]
     same = np.eye(blocks.shape[-1], dtype=bool)
     return mean_of(blocks[:, :, same].mean(axis=-1) - blocks[:, :, ~same].mean(axis=-1))
+
+
+def frozen(claim: Claim, why: str) -> Claim:
+    """The same claim, not compared, with the reason."""
+    return Claim.frozen(
+        claim.name,
+        claim.statement,
+        why,
+        grade=claim.grade,
+        expected=claim.expected,
+        measured=claim.measured,
+        error=claim.error,
+    )

@@ -16,6 +16,7 @@ from hiddencodes.benchmarks.papers.coding_schemes.measurements import (
     class_multiplier,
     final_activations,
     final_kernel,
+    frozen,
     kernel_blocks,
     mean_of,
     remembers,
@@ -160,7 +161,7 @@ def sigmoidal_branches(settings: Settings) -> Section:
     )
     if memory:
         # Everything sampled depends on how many units carry each code.
-        claims = [claim if claim.name.startswith("table-") else _frozen(claim, memory) for claim in claims]
+        claims = [claim if claim.name.startswith("table-") else frozen(claim, memory) for claim in claims]
     return Section(
         title="Three classes, one sigmoidal layer",
         question="Are the readout weights of the units in few branches, one per code, as the theory of single units says?",
@@ -180,18 +181,6 @@ def sigmoidal_branches(settings: Settings) -> Section:
             "runs": {f"N = {n}": describe_run(run) for n, run in runs.items()},
         },
         unknown=("Sampler, number of draws and temperature of the published readout histogram.",),
-    )
-
-
-def _frozen(claim: Claim, why: str) -> Claim:
-    return Claim.frozen(
-        claim.name,
-        claim.statement,
-        why,
-        grade=claim.grade,
-        expected=claim.expected,
-        measured=claim.measured,
-        error=claim.error,
     )
 
 
