@@ -159,7 +159,7 @@ def _confined(
     directions: Float[np.ndarray, "ray cls"],
     lattice: Lattice | None,
     levels: tuple[float, ...],
-) -> tuple[Solution, Float[np.ndarray, "ray cls"]]:
+) -> tuple[Solution, Float[np.ndarray, "all cls"]]:
     """Maximize, confining further rays until none is left that violates the confinement; with the directions of all."""
     found = _climb(problem, start, directions, lattice, levels)
     for _ in range(_ROUNDS):

@@ -23,7 +23,7 @@ from hiddencodes.theory.dual_newton import maximize
 from hiddencodes.theory.linear_unit import linear_population
 from hiddencodes.theory.readout_energy import SPACING
 from hiddencodes.theory.single_unit_arguments import checked_problem, code_text, code_threshold
-from hiddencodes.theory.single_unit_population import Population, moments_of
+from hiddencodes.theory.single_unit_population import Population, gathered, moments_of
 from hiddencodes.theory.tilted_moments import is_linear, tilt_unit
 
 # Values whose densities are summed up at a time.
@@ -125,9 +125,7 @@ class SingleUnitSaddle:
             class_index: c.
         """
         energy = self.population.energy
-        reach = 10.0 * math.sqrt(energy.input_variance)
-        if np.any(np.asarray(self.kernel_diagonal) > 0.0):
-            reach += 10.0 * float(np.sqrt(np.max(self.kernel_diagonal)))
+        reach = 10.0 * (math.sqrt(energy.input_variance) + math.sqrt(float(np.max(self.kernel_diagonal))))
         z = np.linspace(-reach, reach, 40_001)
         mass = self.preactivation_density(z, class_index) * (z[1] - z[0])
         return np.histogram(evaluate(energy.activation, z), bins=edges, weights=mass)[0]
@@ -222,15 +220,7 @@ class SingleUnitSaddle:
     def _tilts(self, class_index: int) -> tuple[Float[np.ndarray, " tilt"], Float[np.ndarray, " tilt"]]:
         """The distribution of h = t_c·a over units, gathered on a grid that is fine compared with its smoothing by φ."""
         h = self.population.energy.tilts(self.population.readouts)[:, class_index]
-        step = 0.02
-        lower = math.floor(float(h.min()) / step)
-        position = h / step - lower
-        index = np.floor(position).astype(np.int64)
-        part = position - index
-        size = int(index.max()) + 2
-        mass = np.bincount(index, weights=self.population.weights * (1.0 - part), minlength=size)
-        mass += np.bincount(index + 1, weights=self.population.weights * part, minlength=size)
-        return (lower + np.arange(size)) * step, mass
+        return gathered(h, self.population.weights, 0.02)
 
 
 def single_unit_saddle(

@@ -9,6 +9,7 @@ The dual's convex part is F(t), the single unit's log partition function over P:
 whose derivatives are the fractions of the branches and the squared amplitudes of the outliers.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,3 +203,22 @@ def moments_of(
     scale = np.sqrt(state.ray_weights)[:, None]
     phi, u = scale * state.rays.activations, scale * state.rays.readouts
     return blocks + phi.T @ phi, diagonal + np.sum(phi**2, axis=0), overlap + u.T @ u
+
+
+def gathered(
+    values: Float[np.ndarray, " point"], weights: Float[np.ndarray, " point"], step: float
+) -> tuple[Float[np.ndarray, " node"], Float[np.ndarray, " node"]]:
+    """Weighted values shared out linearly between the nodes of an even grid: the nodes and their weights.
+
+    Example:
+        >>> gathered(np.array([0.25]), np.array([1.0]), 1.0)
+        (array([0., 1.]), array([0.75, 0.25]))
+    """
+    lower = math.floor(float(values.min()) / step)
+    position = values / step - lower
+    index = np.floor(position).astype(np.int64)
+    part = position - index
+    size = int(index.max()) + 2
+    mass = np.bincount(index, weights=weights * (1.0 - part), minlength=size)
+    mass += np.bincount(index + 1, weights=weights * part, minlength=size)
+    return (lower + np.arange(size)) * step, mass
