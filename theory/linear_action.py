@@ -84,8 +84,10 @@ def linear_problem(
         )
     if not np.all(np.isfinite(k_input)):
         raise ValueError("k_input must be finite, got NaN or infinity")
-    if depth != int(depth) or depth < 1:
-        raise ValueError(f"depth must be an integer, at least 1, got {depth}")
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, got {depth}")
+    if depth != int(depth):
+        raise ValueError(f"depth must be an integer, got {depth}")
     if not (math.isfinite(readout_variance) and readout_variance > 0.0):
         raise ValueError(f"readout_variance must be finite and positive, got {readout_variance}")
     if not (math.isfinite(n_temperature) and n_temperature >= 0.0):

@@ -39,11 +39,12 @@ GENERAL = {
     "filled valleys": (hc.relu, (6, 6), targets(0.0, 2), 1 / 12, 0.004, 1.0),
     "leaky, filled valleys": (hc.leaky_relu(0.2), (27, 29), targets(-0.5, 2), 1 / 56, 0.1, 3.0),
 }  # fmt: skip
+SLOW = ("bias", "leaky, filled valleys")
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name.startswith("leaky,") else ()) for name in GENERAL],
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in GENERAL],
 )
 def test_the_multiplier_is_that_of_regression_with_the_learned_kernel(name):
     """t = (σ_a² K + N T)⁻¹ Y with K the kernel of the solution: Gaussian conditioning, which the solver does not use."""
@@ -145,7 +146,7 @@ def base() -> hc.SingleUnitSaddle:
     angle=st.floats(0.0, 6.28),
     signs=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
 )
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_classes_may_be_permuted_and_flipped_and_outputs_rotated(order, angle, signs):
     # Of an odd φ a class is flipped with its targets.
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -255,12 +256,11 @@ def test_outliers_or_filled_valleys_are_two_accounts_of_the_same_units(monkeypat
 
 def test_targets_that_mix_classes_are_met_by_outliers_that_do():
     # Off-targets above what the bulk gives: a continuum of rays is flat, and only sums over outliers are fixed.
-    y = targets(0.2)
-    saddle = hc.single_unit_saddle(
-        hc.shifted_relu(0.3), (22, 24, 33), y, readout_variance=1 / 79, n_temperature=0.1
-    )
-    bulk = saddle.branches[0]
-    assert len(saddle.outliers) > 3
+    y = targets(0.3, 2)
+    saddle = hc.single_unit_saddle(hc.shifted_relu(0.3), (40, 39), y, n_temperature=0.1)
+    assert len(saddle.outliers) > 2
+    assert any(np.all(outlier.activations > 0.01) for outlier in saddle.outliers)
+    (bulk,) = saddle.branches
     population = saddle.population
     h = population.energy.tilts(population.readouts)
     total = (population.weights[:, None] * population.energy.table(h).mean(h)).T @ population.readouts
