@@ -60,7 +60,7 @@ class CodeTransitions(NamedTuple):
 
 
 def code_transitions(
-    first: Bool[np.ndarray, "*population unit class"], last: Bool[np.ndarray, "*population unit class"]
+    first: Bool[np.ndarray, "..."], last: Bool[np.ndarray, "..."]
 ) -> CodeTransitions:
     """Transition matrix of codes between two draws, and a test of whether the composition is conserved.
 
@@ -70,20 +70,24 @@ def code_transitions(
     count as independent; that their composition is all but fixed by the training set makes the test conservative.
 
     Args:
-        first: Codes at the first draw, all chains.
+        first: Codes at the first draw, all chains, (..., unit, class).
         last: Codes of the same units at the last draw.
 
     Returns:
         `CodeTransitions`.
 
     Raises:
-        ValueError: When there are more than 62 classes.
+        ValueError: When the two differ in shape, hold no unit, or have more than 62 classes.
 
     >>> first = np.array([[True, False], [True, False], [False, True]])
     >>> found = code_transitions(first, first[[0, 2, 2]])
     >>> found.codes, found.counts.tolist(), found.stayed == 2 / 3
     (('01', '10'), [[1, 0], [1, 1]], True)
     """
+    if first.shape != last.shape or first.size == 0:
+        raise ValueError(
+            f"first: must have the shape of last, and not be empty, got {first.shape} and {last.shape}"
+        )
     n_class = first.shape[-1]
     if n_class > 62:
         raise ValueError(f"first: {n_class} classes, a code has at most 62")

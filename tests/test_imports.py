@@ -20,7 +20,7 @@ ROOMS = set(BELOW)
 SCRIPTS = sorted((ROOT / "benchmarks" / "speed").rglob("*.py"))
 PACKAGE = [
     path
-    for folder in (*ROOMS, "benchmarks", "hiddencodes")
+    for folder in (*sorted(ROOMS), "benchmarks", "hiddencodes")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if path not in SCRIPTS
 ]

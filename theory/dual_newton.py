@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import null_space  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from hiddencodes.theory.outlier_rays import Rays, parallel_groups, rays, stationary_directions
+from hiddencodes.theory.outlier_rays import parallel_groups, rays, stationary_directions, with_mixtures
 from hiddencodes.theory.readout_energy import ReadoutEnergy
 from hiddencodes.theory.single_unit_population import (
     Lattice,
@@ -80,7 +81,7 @@ def maximize(problem: Problem, start: Float[np.ndarray, "cls output"], n_pattern
     if n_patterns is None:
         found, _ = _confined(problem, start, directions, None, _SOFTNESS)
     else:
-        height = n_patterns * _separation(energy, rays(energy, directions))
+        height = n_patterns * _separation(energy, directions)
         if np.isfinite(height) and height >= _HEIGHT:
             found = _bulk(problem, start, directions, n_patterns, _RISE * height)
             if _largest_gain(problem, found.multiplier) < _FLAT:
@@ -95,14 +96,22 @@ def maximize(problem: Problem, start: Float[np.ndarray, "cls output"], n_pattern
     return found
 
 
-def _separation(energy: ReadoutEnergy, found: Rays) -> float:
-    """Energy per pattern from the lowest minimum to the lowest flat ray; infinite if none is flat."""
-    flat = found.readouts[found.gains > _FLAT]
+def _separation(energy: ReadoutEnergy, directions: Float[np.ndarray, "ray cls"]) -> float:
+    """Energy per pattern from the lowest minimum to the lowest that is found far out on a flat ray; infinite if none is flat.
+
+    Far out on a ray a unit may still lower its energy across it, in the classes which the ray leaves alone.
+    """
+    flat = directions[rays(energy, directions).gains > _FLAT]
     if not len(flat):
         return np.inf
-    tilts = np.max(np.abs(energy.tilts(flat)), axis=1)
-    far = flat * (_RAY_REACH * tilt_unit(energy.activation, energy.input_variance) / tilts)[:, None]
-    return float(np.min(energy.energy(far)) - energy.minima().energies[0])
+    found = rays(energy, with_mixtures(flat))
+    lowest = np.inf
+    for ray in found.readouts[found.gains > _FLAT]:
+        tilt = float(np.max(np.abs(energy.tilts(ray[None]))))
+        far = ray * _RAY_REACH * tilt_unit(energy.activation, energy.input_variance) / tilt
+        across = null_space(ray[None])
+        lowest = min(lowest, energy.lowest_across(far, across))
+    return lowest - float(energy.minima().energies[0])
 
 
 def _bulk(

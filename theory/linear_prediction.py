@@ -25,8 +25,8 @@ class LinearPrediction(NamedTuple):
 
 def linear_prediction(
     k_input: Float[np.ndarray, "pattern pattern"],
-    k_cross: Float[np.ndarray, "pattern test_pattern"],
-    k_test: Float[np.ndarray, " test_pattern"],
+    k_cross: Float[np.ndarray, "..."],
+    k_test: Float[np.ndarray, "..."],
     y: Float[np.ndarray, "pattern output"],
     depth: int,
     width: int,
@@ -61,7 +61,7 @@ def linear_prediction(
         Mean and variance of every output.
 
     Raises:
-        ValueError: as `hiddencodes.theory.linear.linear_saddle`.
+        ValueError: as `hiddencodes.theory.linear.linear_saddle`, or if `k_cross` and `k_test` do not fit.
 
     Example:
         >>> k_input, y = np.eye(2), np.ones((2, 1))
@@ -71,6 +71,13 @@ def linear_prediction(
         [[0.6]] [[1.999]]
     """
     problem = linear_problem(k_input, y, depth, readout_variance, n_temperature, width)
+    if k_test.ndim != 1 or k_cross.shape != (len(y), len(k_test)):
+        raise ValueError(
+            f"k_cross must be (pattern, test_pattern) and k_test (test_pattern,), got {k_cross.shape} and {k_test.shape} for "
+            f"{len(y)} patterns"
+        )
+    if np.any(k_test < 0.0):
+        raise ValueError(f"k_test must be non-negative, got {np.min(k_test)}")
     ratio = overlap_ratio(problem)
     # In the eigenbases of K_0 and R everything but the targets is diagonal.
     overlap = readout_variance * ratio.values**depth

@@ -22,6 +22,10 @@ from hiddencodes.theory.tilted_moments import asymptotic_slopes
 _PARALLEL = 0.9
 # A ray whose share of the action is below this carries nothing.
 _CARRIES = 1e-6
+# Subsets of this many rays are mixed at most.
+_MIXED = 6
+# Angle by which pairs of outliers are turned.
+_TURN = 0.05
 
 
 class Rays(NamedTuple):
@@ -100,6 +104,36 @@ def parallel_groups(
         groups.append(near)
         left &= ~near
     return groups
+
+
+def with_mixtures(directions: Float[np.ndarray, "ray cls"]) -> Float[np.ndarray, "all cls"]:
+    """The directions, and the means of several of them: where rays of different classes are flat, those between may be."""
+    few = directions[:_MIXED]
+    means = [
+        few[list(members)].sum(axis=0)
+        for count in range(2, len(few) + 1)
+        for members in itertools.combinations(range(len(few)), count)
+    ]
+    means = [mean / norm for mean in means if (norm := float(np.linalg.norm(mean))) > 0.0]
+    return np.concatenate([directions, np.array(means).reshape(-1, directions.shape[1])])
+
+
+def pairs_may_turn(energy: ReadoutEnergy, directions: Float[np.ndarray, "ray cls"]) -> bool:
+    """Whether two outliers v, w can be replaced by v cos θ + w sin θ and -v sin θ + w cos θ, which sum up to the same.
+
+    Then a continuum of rays is flat, and outliers are one way of many to carry the classes.
+
+    Args:
+        energy: At the solution.
+        directions: Of the outliers, √(p_c/κ) z̄_c up to a factor.
+    """
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    for v, w in itertools.permutations(directions, 2):
+        turned = np.stack([np.cos(_TURN) * v + np.sin(_TURN) * w, -np.sin(_TURN) * v + np.cos(_TURN) * w])
+        norms = np.linalg.norm(turned, axis=1)
+        if np.all(norms > 0.0) and np.all(rays(energy, turned / norms[:, None]).gains > 1.0 - 0.1 * _TURN**2):
+            return True
+    return False
 
 
 def gain_curvatures(

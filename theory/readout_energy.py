@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from hiddencodes.models.activations import Activation
 from hiddencodes.models.gaussian_integrals import evaluate
@@ -136,6 +137,19 @@ class ReadoutEnergy(NamedTuple):
         # log g and its slope are interpolated apart: next to a minimum they agree on it to 1e-9.
         better = self.energy(trial) <= lowest + 1e-9 * (1.0 + np.abs(lowest))
         return np.where(better[:, None], trial, safe)
+
+    def lowest_across(
+        self, point: Float[np.ndarray, " output"], across: Float[np.ndarray, "output direction"]
+    ) -> float:
+        """The lowest energy that is found from a point when only some directions may be moved along."""
+
+        def at(x: Float[np.ndarray, " direction"]) -> tuple[float, Float[np.ndarray, " direction"]]:
+            a = (point + across @ x)[None]
+            slope = (a - self._downhill(a)) / self.scaled_variance
+            return float(self.energy(a)[0]), slope[0] @ across
+
+        start = np.zeros(across.shape[1])
+        return float(minimize(at, start, jac=True).fun) if across.size else at(start)[0]
 
     def support(self, minima: Minima, n_patterns: int, depth: float) -> Float[np.ndarray, "point output"]:
         """Lattice points that carry the mass of exp(-P E) around the minima.

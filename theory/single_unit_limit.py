@@ -11,6 +11,7 @@ from hiddencodes.theory.branches import Branch, Outlier, branches_of, outliers_o
 from hiddencodes.theory.column_generation import first_multiplier
 from hiddencodes.theory.dual_newton import maximize
 from hiddencodes.theory.linear_unit import linear_population
+from hiddencodes.theory.outlier_rays import pairs_may_turn
 from hiddencodes.theory.single_unit_arguments import checked_problem
 from hiddencodes.theory.single_unit_population import Population, moments_of
 from hiddencodes.theory.tilted_moments import is_linear
@@ -30,9 +31,10 @@ class SingleUnitLimit:
         readout_overlap: U = ⟨a aᵀ⟩, (output, output).
         branches: The codes, largest fraction first; empty for linear units.
         outliers: Codes on single units.
-        unique: Whether the constraints alone fix the fractions. Where they do not (an odd φ, targets that make E(a) even),
-            the fractions are those that finite P tends to: the entropy of the population, Σ_γ P_γ log P_γ + ½ log det E''_γ,
-            chooses among the optima of the linear program.
+        unique: Whether the constraints alone fix the fractions and the outliers. Where they do not fix the fractions (an odd φ,
+            targets that make E(a) even), these are the ones that finite P tends to: the entropy of the population,
+            Σ_γ P_γ log P_γ + ½ log det E''_γ, chooses among the optima of the linear program. Where they do not fix the
+            outliers (targets that mix classes), only sums over outliers of products of their weights are meaningful.
         fraction_ranges: Lowest and highest fraction of every branch among all optima of the linear program, (branch, 2).
         lowest_energy: E_0, the energy that all branches share, in nats per pattern.
         residual: Largest violation of the constraints by the solution.
@@ -101,14 +103,17 @@ def single_unit_limit(
         solution = maximize(problem, first_multiplier(problem), None)
         state, unique, ranges = _selected(solution.population)
     blocks, diagonal, overlap = moments_of(state)
+    outliers = () if is_linear(activation) else outliers_of(state)
+    scale = np.sqrt(problem.fractions)
+    directions = np.array([outlier.preactivations * scale for outlier in outliers]).reshape(-1, len(weights))
     return SingleUnitLimit(
         multiplier=solution.multiplier,
         kernel_blocks=blocks,
         kernel_diagonal=diagonal,
         readout_overlap=overlap,
         branches=() if is_linear(activation) else branches_of(state),
-        outliers=() if is_linear(activation) else outliers_of(state),
-        unique=unique,
+        outliers=outliers,
+        unique=unique and not pairs_may_turn(state.energy, directions),
         fraction_ranges=ranges,
         lowest_energy=float(state.minima.energies[0]),
         residual=solution.residual,

@@ -97,3 +97,9 @@ def test_a_changed_composition_is_seen():
 def test_errors():
     with pytest.raises(ValueError, match="63 classes"):
         code_transitions(np.zeros((2, 63), bool), np.zeros((2, 63), bool))
+    with pytest.raises(
+        ValueError, match=r"first: must have the shape of last, and not be empty, got \(2, 3\) and \(1, 3\)"
+    ):
+        code_transitions(np.zeros((2, 3), bool), np.zeros((1, 3), bool))
+    with pytest.raises(ValueError, match=r"not be empty, got \(0, 3\)"):
+        code_transitions(np.zeros((0, 3), bool), np.zeros((0, 3), bool))

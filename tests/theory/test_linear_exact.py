@@ -283,3 +283,16 @@ def test_refuses_arguments(changed: dict[str, object], message: str) -> None:
     accepted = {"k_input": np.eye(2), "y": np.ones((2, 1)), "depth": 2, "width": 5, "readout_variance": 1.0}
     with pytest.raises(ValueError, match=message):
         deep_linear_exact(**{**accepted, **changed})  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("k_cross", "k_test", "message"),
+    [
+        (np.ones((3, 1)), np.ones(1), r"k_cross must be .* got \(3, 1\) and \(1,\) for 2 patterns"),
+        (np.ones((2, 2)), np.ones(1), r"k_cross must be .* got \(2, 2\) and \(1,\)"),
+        (np.ones((2, 1)), -np.ones(1), r"k_test must be non-negative, got -1\.0"),
+    ],
+)
+def test_refuses_test_kernels(k_cross: np.ndarray, k_test: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        linear_prediction(np.eye(2), k_cross, k_test, np.ones((2, 1)), 1, 10, 1.0)

@@ -148,6 +148,29 @@ def test_fractions_lie_in_their_ranges(name):
     assert limit.unique == bool(np.all(np.ptp(limit.fraction_ranges, axis=1) < 1e-3))
 
 
+@pytest.mark.parametrize(("y_minus", "unique"), [(0.5, False), (0.2, True), (-0.5, True)])
+def test_outliers_that_can_turn_into_each_other_are_not_unique(y_minus, unique):
+    # Above y- = .5, about, targets need classes to be mixed: M of the confinement is then the identity, and all rays are flat.
+    y = targets(y_minus)
+    limit = hc.single_unit_limit(hc.relu, P, y)
+    assert limit.unique == unique
+    gram = np.sqrt(np.outer(P, P)) * (limit.multiplier @ limit.multiplier.T)
+    assert np.allclose(gram, np.eye(3), atol=1e-4) != unique
+
+
+@pytest.mark.slow
+def test_a_unit_far_out_in_two_classes_still_gains_from_the_third():
+    # Next to a valley that leaves out a class of a quarter the bulk is shallow: 7 nats at 200 patterns, less than four at 100.
+    y = targets(0.5)
+    limit, saddle = hc.single_unit_limit(hc.relu, P, y), hc.single_unit_saddle(hc.relu, (100, 50, 50), y)
+    np.testing.assert_allclose(saddle.multiplier, limit.multiplier, rtol=0, atol=1e-3)
+    bulk = saddle.branches[0]
+    total = np.outer(bulk.class_means, bulk.readout)
+    total += sum(np.outer(each.activations, each.readout) for each in saddle.outliers)
+    # The bulk fluctuates: ⟨φ aᵀ⟩ and ⟨φ⟩⟨a⟩ᵀ differ by terms of order 1/P.
+    np.testing.assert_allclose(total, y, rtol=0, atol=20 / 200)
+
+
 def test_two_classes():
     limit = hc.single_unit_limit(hc.sigmoidal, (0.5, 0.5), np.eye(2))
     found = {branch.code: branch for branch in limit.branches if branch.fraction > 1e-4}

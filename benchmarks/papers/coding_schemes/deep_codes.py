@@ -124,7 +124,8 @@ def deep_codes(settings: Settings) -> Section:
             "kernels": drawing.kernel_pair(kernels, counts, task.class_names),
         },
         captions={
-            "activations": "Activations of the three layers at the last draw of one chain, units sorted."
+            "activations": "Activations of the three layers at the last draw of one chain, units sorted.",
+            "kernels": "Kernels of the three layers at the last draw, averaged over the chains.",
         },
         settings={"patterns": n_train, "targets": "1 and -1/2", "n_temperature": N_TEMPERATURE, "runs": rows},
         notes=(

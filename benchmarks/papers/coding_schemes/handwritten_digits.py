@@ -88,7 +88,10 @@ def handwritten_digits(settings: Settings) -> Section:
             "activations": drawing.activation_panels(panels, counts, task.class_names),
             "kernels": drawing.kernel_pair(kernels, counts, task.class_names),
         },
-        captions={"activations": "Activations at the last draw of one chain, units sorted."},
+        captions={
+            "activations": "Activations at the last draw of one chain, units sorted.",
+            "kernels": "Kernel of the hidden layer at the last draw, averaged over the chains.",
+        },
         settings={
             "digits": "0, 1, 2",
             "patterns": n_train,

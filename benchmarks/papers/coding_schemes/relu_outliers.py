@@ -128,21 +128,6 @@ def relu_outliers(settings: Settings) -> Section:
                     evidence="the theory fixes the sum; how many units share it is judged by itself",
                 )
             )
-        single = {n: largest(run, outlier.code) for n, run in runs.items() if counts[n][outlier.code] == 1.0}
-        for n, value in single.items():
-            claims.append(
-                Claim.agrees(
-                    f"single-unit-{outlier.code}-{n}",
-                    f"N = {n}, one unit has code {outlier.code}: its readout over the root of N, along the predicted direction; next "
-                    "order taken from the amplitude's measured 1/N correction",
-                    float(np.linalg.norm(outlier.readout)),
-                    float(value.mean) / np.sqrt(n),
-                    float(value.error) / np.sqrt(n),
-                    grade="poster",
-                    extra=2.0 / n,
-                    extra_reason="a correction of relative order 1/N, at most two of them",
-                )
-            )
         at = at_infinite_width(
             Measured(
                 amplitudes[narrow].mean[k : k + 1] / np.sqrt(narrow),
@@ -223,12 +208,6 @@ def bulk_means(run: xr.DataTree) -> tuple[Measured, Measured]:
     readout = np.einsum("sdu,sdru->sdr", bulk, chains_of(run, "units/readout")) / count
     means = np.einsum("sdu,sdcu->sdc", bulk, chains_of(run, "units/class_means")[:, :, -1]) / count
     return mean_of(readout), mean_of(means)
-
-
-def largest(run: xr.DataTree, code: str) -> Measured:
-    """Length of the readout of the unit that has a code, the longest if several do."""
-    size = np.linalg.norm(chains_of(run, "units/readout"), axis=2)
-    return mean_of(np.max(np.where(_by_code(run, [code])[:, :, 0], size, 0.0), axis=-1))
 
 
 def exponent(widths: np.ndarray, size: np.ndarray, error: np.ndarray) -> tuple[float, float]:
