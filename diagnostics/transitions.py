@@ -59,9 +59,7 @@ class CodeTransitions(NamedTuple):
         }
 
 
-def code_transitions(
-    first: Bool[np.ndarray, "..."], last: Bool[np.ndarray, "..."]
-) -> CodeTransitions:
+def code_transitions(first: Bool[np.ndarray, "..."], last: Bool[np.ndarray, "..."]) -> CodeTransitions:
     """Transition matrix of codes between two draws, and a test of whether the composition is conserved.
 
     Units keep their identity, so only those that moved can change the composition. In a reversible chain at equilibrium

@@ -11,6 +11,10 @@ from hiddencodes.theory.single_unit_population import Population
 
 # An outlier whose share of the action is below this is not there.
 _FAINT = 1e-4
+# Cosines of the angle within which rays are variants of one outlier: the first that changes sums over outliers by no more than
+# this, relative to the largest.
+_PARALLEL = (0.9, 0.99, 0.999, 0.9999, 0.99999)
+_MERGED = 1e-3
 
 
 class Branch(NamedTuple):
@@ -80,16 +84,23 @@ def outliers_of(population: Population) -> tuple[Outlier, ...]:
     Targets that need classes to be mixed can make a continuum of rays flat. What is fixed then are sums over outliers, of
     products of readouts and activations; the outliers are one way to have them.
     """
-    found = population.rays
-    shares: list[tuple[float, Outlier]] = []
-    for near in parallel_groups(
-        found.preactivations * np.sqrt(population.energy.fractions), population.ray_weights
-    ):
-        share = float(np.sum(population.ray_weights[near]))
-        if share > _FAINT:
-            w = population.ray_weights[near] / np.sqrt(share)
-            phi = w @ found.activations[near]
-            code = code_text(phi > 0.5 * max(float(np.max(phi)), 0.0))
-            outlier = Outlier(code, w @ found.readouts[near], w @ found.preactivations[near], phi)
-            shares.append((share, outlier))
-    return tuple(outlier for _, outlier in sorted(shares, key=lambda each: -each[0]))
+    found, weights = population.rays, population.ray_weights
+    directions = found.preactivations * np.sqrt(population.energy.fractions)
+    # What the classes get from all rays; merging may not change it.
+    total = np.einsum("k,kc,kr->cr", weights, found.activations, found.readouts)
+    outliers: list[Outlier] = []
+    for cosine in _PARALLEL:
+        shares: list[tuple[float, Outlier]] = []
+        for near in parallel_groups(directions, weights, cosine):
+            share = float(np.sum(weights[near]))
+            if share > _FAINT:
+                w = weights[near] / np.sqrt(share)
+                phi = w @ found.activations[near]
+                code = code_text(phi > 0.5 * max(float(np.max(phi)), 0.0))
+                outlier = Outlier(code, w @ found.readouts[near], w @ found.preactivations[near], phi)
+                shares.append((share, outlier))
+        outliers = [outlier for _, outlier in sorted(shares, key=lambda each: -each[0])]
+        merged = sum((np.outer(each.activations, each.readout) for each in outliers), np.zeros_like(total))
+        if np.max(np.abs(merged - total), initial=0.0) < _MERGED * np.max(np.abs(total), initial=0.0):
+            break
+    return tuple(outliers)

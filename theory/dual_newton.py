@@ -36,6 +36,8 @@ _FLAT = 1.0 - 1e-5
 _USEFUL = 0.5
 # Of the distance of a gain from one, a Newton step leaves at least this.
 _LEAST_ROOM = 0.1
+# Cosine of the angle within which rays are variants of one.
+_PARALLEL = 0.9
 # Tilt, in the units of `tilt_unit`, at which a ray has come to its energy at infinity.
 _RAY_REACH = 30.0
 # Of the energy between the bulk and the valleys, the part that the bulk may rise to; and the least height, in nats.
@@ -190,7 +192,7 @@ def _merged(
 ) -> Float[np.ndarray, "mean cls"]:
     """The mean directions of nearly parallel rays that carry weight."""
     merged: list[Float[np.ndarray, " cls"]] = []
-    for near in parallel_groups(directions, weights):
+    for near in parallel_groups(directions, weights, _PARALLEL):
         if np.sum(near) > 1:
             mean = weights[near] @ directions[near]
             merged.append(mean / np.linalg.norm(mean))

@@ -18,8 +18,6 @@ from jaxtyping import Bool, Float
 from hiddencodes.theory.readout_energy import ReadoutEnergy
 from hiddencodes.theory.tilted_moments import asymptotic_slopes
 
-# Cosine of the angle within which rays are variants of one.
-_PARALLEL = 0.9
 # A ray whose share of the action is below this carries nothing.
 _CARRIES = 1e-6
 # Subsets of this many rays are mixed at most.
@@ -89,18 +87,21 @@ def rays(energy: ReadoutEnergy, directions: Float[np.ndarray, "ray cls"]) -> Ray
 
 
 def parallel_groups(
-    directions: Float[np.ndarray, "ray cls"], weights: Float[np.ndarray, " ray"]
+    directions: Float[np.ndarray, "ray cls"], weights: Float[np.ndarray, " ray"], cosine: float
 ) -> list[Bool[np.ndarray, " ray"]]:
     """Masks of the rays that are nearly parallel to the heaviest one, to the heaviest one of the others, and so on.
 
-    Rays that carry nothing are in no group.
+    Args:
+        directions: Of the rays.
+        weights: Rays that carry nothing are in no group.
+        cosine: Least cosine of the angle between rays of a group.
     """
     norms = np.linalg.norm(directions, axis=1, keepdims=True)
     unit = directions / np.where(norms > 0.0, norms, 1.0)
     left = weights > _CARRIES
     groups: list[Bool[np.ndarray, " ray"]] = []
     while np.any(left):
-        near = left & (unit @ unit[int(np.argmax(np.where(left, weights, 0.0)))] > _PARALLEL)
+        near = left & (unit @ unit[int(np.argmax(np.where(left, weights, 0.0)))] > cosine)
         groups.append(near)
         left &= ~near
     return groups

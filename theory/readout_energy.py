@@ -163,6 +163,10 @@ class ReadoutEnergy(NamedTuple):
         Raises:
             ValueError: if the support has too many points to be summed over.
         """
+        if not len(minima.energies):
+            raise ValueError(
+                "class_targets: the readout density has no maximum; the targets may be too large to be reached"
+            )
         spacing = SPACING * math.sqrt(self.scaled_variance / n_patterns)
         limit = float(minima.energies[0]) + depth / n_patterns
         seeds = minima.positions[minima.energies <= limit]

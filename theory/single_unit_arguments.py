@@ -28,6 +28,7 @@ def checked_problem(
     """
     if not isinstance(activation, Activation):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"activation: expected an Activation, such as hiddencodes.relu, got {activation!r}")
+    class_targets = np.asarray(class_targets, dtype=np.float64)
     if weights.ndim != 1 or not len(weights):
         raise ValueError(f"{weights_name}: expected one number per class, got the shape {weights.shape}")
     if class_targets.ndim != 2 or not class_targets.shape[1]:
@@ -46,8 +47,7 @@ def checked_problem(
     if not (math.isfinite(n_temperature) and n_temperature >= 0.0):
         raise ValueError(f"n_temperature: must be finite and not negative, got {n_temperature}")
     fractions = np.asarray(weights, dtype=np.float64) / float(np.sum(weights))
-    targets = np.asarray(class_targets, dtype=np.float64)
-    return Problem(activation, fractions, targets, scaled_variance, input_variance, n_temperature)
+    return Problem(activation, fractions, class_targets, scaled_variance, input_variance, n_temperature)
 
 
 def code_threshold(activation: Activation) -> float | None:

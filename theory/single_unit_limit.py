@@ -18,6 +18,8 @@ from hiddencodes.theory.tilted_moments import is_linear
 
 # At softness 1e-7 a branch that is not part of the optimum is lighter than this.
 _ACTIVE = 1e-9
+# Branches whose contributions to the constraints differ by less than this are one and the same to them.
+_DISTINCT = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,7 @@ def _selected(state: Population) -> tuple[Population, bool, Float[np.ndarray, "b
     h = energy.tilts(a)
     columns = (energy.table(h).mean(h)[:, :, None] * a[:, None, :]).reshape(len(a), -1)
     columns = np.concatenate([columns, np.ones((len(a), 1))], axis=1)
-    unique = int(np.linalg.matrix_rank(columns, tol=1e-4)) == len(a)
+    unique = int(np.linalg.matrix_rank(columns, tol=_DISTINCT)) == len(a)
     ranges = np.stack([w, w], axis=1)
     if not unique:
         prior = -0.5 * np.linalg.slogdet(energy.hessian(a))[1]
@@ -157,12 +159,16 @@ def _most_probable(
         p = np.exp(exponent - exponent.max())
         return p / p.sum()
 
+    # Columns that differ by rounding alone are the same column: nothing can be had by weighing them differently.
+    least = _DISTINCT**2 * float(np.max(columns**2))
     p = fractions(shift)
     error = float(np.abs(columns.T @ p - wanted).max())
     for _ in range(200):
         centered = columns - p @ columns
         hessian = (centered * p[:, None]).T @ centered
-        step = np.linalg.lstsq(hessian, wanted - columns.T @ p, rcond=1e-10)[0]
+        values, vectors = np.linalg.eigh(hessian)
+        inverse = np.where(values > least, 1.0 / np.maximum(values, least), 0.0)
+        step = vectors @ (inverse * (vectors.T @ (wanted - columns.T @ p)))
         size = 1.0
         while size > 1e-6:
             trial = fractions(shift + size * step)

@@ -27,6 +27,8 @@ _UNBOUNDED_TABLES = (16.0, 32.0)
 _STEP = 0.04
 _RELATIVE_STEP = 0.006
 _FAR = 1e8
+# A slope at infinity beyond this is not one.
+_STEEP = 1e6
 
 
 class TiltedMoments(NamedTuple):
@@ -70,7 +72,10 @@ class TiltedMoments(NamedTuple):
 
 @lru_cache(maxsize=64)
 def asymptotic_slopes(activation: Activation) -> tuple[float, float]:
-    """φ(z)/z as z → -∞ and as z → +∞; zero for an activation that saturates.
+    """φ(z)/z as z → -∞ and as z → +∞; zero for an activation that saturates, or oscillates within bounds.
+
+    Raises:
+        ValueError: if the activation grows faster than linearly: g(h) = E exp(h φ(z)) is infinite then.
 
     Example:
         >>> from hiddencodes.models.activations import leaky_relu, tanh
@@ -80,7 +85,12 @@ def asymptotic_slopes(activation: Activation) -> tuple[float, float]:
     z = np.array([-2.0 * _FAR, -_FAR, _FAR, 2.0 * _FAR])
     phi = evaluate(activation, z)
     below, above = float(phi[1] - phi[0]) / _FAR, float(phi[3] - phi[2]) / _FAR
-    return (round(below, 9), round(above, 9))
+    if not (abs(below) < _STEEP and abs(above) < _STEEP):
+        raise ValueError(
+            f"activation: {activation} grows faster than linearly, its units have no finite density"
+        )
+    # An oscillation within bounds leaves 1e-8.
+    return (round(below, 6), round(above, 6))
 
 
 def tilt_unit(activation: Activation, input_variance: float) -> float:

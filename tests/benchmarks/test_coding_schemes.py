@@ -22,6 +22,7 @@ from hiddencodes.benchmarks.papers.coding_schemes.relu_outliers import (
     bulk_means,
     exponent,
     outlier_counts,
+    stay,
 )
 
 CHAINS, DRAWS, UNITS = 4, 50, 12
@@ -97,9 +98,13 @@ def test_amplitude_of_a_code_does_not_depend_on_how_many_units_share_it(shared):
     run = outlier_run(200, shared)
     np.testing.assert_allclose(amplitude(run, ["100"]).mean, [0.8 * np.sqrt(200)], rtol=1e-12)
     assert outlier_counts(run, ["100", "010"]) == {"100": shared, "010": 0.0}
+    assert stay(run, ["100", "010"]) == 1.0
     readout, activity = bulk_means(run)
     assert np.all(np.abs(readout.mean) < 5 * 0.1 / np.sqrt((200 - shared) * DRAWS * CHAINS))
     np.testing.assert_allclose(activity.mean, 0.4, rtol=1e-12)
+    moved = np.asarray(run["units"]["readout"].values)
+    moved[:, :, -1] = np.roll(moved[:, :, -1], shared, axis=-1)
+    assert stay(run, ["100"]) == 0.0
 
 
 def test_exponent_of_a_power_law_with_a_correction():

@@ -156,6 +156,11 @@ def test_outliers_that_can_turn_into_each_other_are_not_unique(y_minus, unique):
     assert limit.unique == unique
     gram = np.sqrt(np.outer(P, P)) * (limit.multiplier @ limit.multiplier.T)
     assert np.allclose(gram, np.eye(3), atol=1e-4) != unique
+    (bulk,) = limit.branches
+    total = np.outer(bulk.class_means, bulk.readout)
+    total += sum(np.outer(each.activations, each.readout) for each in limit.outliers)
+    # Outliers below 1e-4 of the action are left out, and merging may cost 1e-3.
+    np.testing.assert_allclose(total, y, rtol=0, atol=1.5e-3)
 
 
 @pytest.mark.slow
@@ -184,8 +189,20 @@ def test_two_classes():
     assert codes == pytest.approx({"10": 0.5, "01": 0.5}, abs=1e-6)
 
 
-def test_odd_activations_have_every_branch_twice():
-    limit = hc.single_unit_limit(hc.tanh, (0.7, 0.3), np.array([[1.0, 0.2], [-0.4, 0.8]]))
+@pytest.mark.parametrize(
+    ("activation", "fractions", "y", "n_temperature", "kappa"),
+    [
+        (hc.tanh, (0.7, 0.3), [[1.0, 0.2], [-0.4, 0.8]], 0.0, 1.0),
+        (hc.tanh, (0.3, 0.7), [[1.0], [-0.2]], 0.1, 1.0),
+        (hc.erf, (0.3, 0.7), [[1.0], [-0.5]], 0.0, 1.0),
+        (hc.erf, (1.0,), [[1.0, -1.0]], 0.0, 4.0),
+    ],
+)
+def test_odd_activations_have_every_branch_twice(activation, fractions, y, n_temperature, kappa):
+    limit = hc.single_unit_limit(
+        activation, fractions, np.array(y), n_temperature=n_temperature, input_variance=kappa
+    )
+    assert not limit.unique
     for branch in limit.branches:
         mirrored = [b for b in limit.branches if np.allclose(b.readout, -branch.readout, rtol=0, atol=1e-5)]
         assert len(mirrored) == 1

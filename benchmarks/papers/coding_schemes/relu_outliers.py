@@ -110,6 +110,16 @@ def relu_outliers(settings: Settings) -> Section:
         ),
     ]
     claims += _numbers(counts, len(codes))
+    stayed = {n: stay(run, codes) for n, run in runs.items()}
+    claims.append(
+        Claim.statement_true(
+            "no-drift",
+            f"Units do not drift: at N = {narrow} and {wide}, every outlier of the last draw has had its code since the first",
+            all(stayed[n] == 1.0 for n in (narrow, wide)),
+            "; ".join(f"N = {n}: {share:.3f} of them" for n, share in stayed.items()),
+            grade="poster",
+        )
+    )
     for k, outlier in enumerate(saddle.outliers):
         c = outlier.code.index("1")
         size = np.array([amplitudes[n].mean[k] for n in widths])
@@ -199,6 +209,12 @@ def outlier_counts(run: xr.DataTree, codes: list[str]) -> dict[str, float]:
     """Outliers per chain and code at the last draw."""
     counts = _by_code(run, codes)[:, -1].sum(axis=-1).mean(axis=0)
     return dict(zip(codes, counts.tolist(), strict=True))
+
+
+def stay(run: xr.DataTree, codes: list[str]) -> float:
+    """Share of the outliers of the last draw that had the same code at the first."""
+    carries = _by_code(run, codes)
+    return float(np.sum(carries[:, 0] & carries[:, -1]) / np.sum(carries[:, -1]))
 
 
 def bulk_means(run: xr.DataTree) -> tuple[Measured, Measured]:
