@@ -57,15 +57,18 @@ from hiddencodes.models import Posterior as Posterior
 from hiddencodes.models import PosteriorData as PosteriorData
 from hiddencodes.models import PowerLaw as PowerLaw
 from hiddencodes.models import ReadoutPrediction as ReadoutPrediction
+from hiddencodes.models import Reduced as Reduced
 from hiddencodes.models import activation as activation
 from hiddencodes.models import activation_kernel as activation_kernel
 from hiddencodes.models import activation_mean as activation_mean
 from hiddencodes.models import categorical as categorical
 from hiddencodes.models import class_mean_prior as class_mean_prior
 from hiddencodes.models import clipped_relu as clipped_relu
+from hiddencodes.models import draw_readout as draw_readout
 from hiddencodes.models import erf as erf
 from hiddencodes.models import gaussian as gaussian
 from hiddencodes.models import hard_tanh as hard_tanh
+from hiddencodes.models import integrate_readout as integrate_readout
 from hiddencodes.models import leaky_relu as leaky_relu
 from hiddencodes.models import linear as linear
 from hiddencodes.models import mean_field as mean_field
@@ -73,6 +76,8 @@ from hiddencodes.models import mup as mup
 from hiddencodes.models import nngp_kernels as nngp_kernels
 from hiddencodes.models import ntk as ntk
 from hiddencodes.models import parameterization as parameterization
+from hiddencodes.models import project_inputs as project_inputs
+from hiddencodes.models import readout_evidence as readout_evidence
 from hiddencodes.models import readout_regression as readout_regression
 from hiddencodes.models import readout_weight as readout_weight
 from hiddencodes.models import relu as relu
@@ -80,6 +85,7 @@ from hiddencodes.models import shifted_relu as shifted_relu
 from hiddencodes.models import sigmoidal as sigmoidal
 from hiddencodes.models import standard as standard
 from hiddencodes.models import tanh as tanh
+from hiddencodes.models import whiten_inputs as whiten_inputs
 from hiddencodes.sampling import SAMPLER_NAMES as SAMPLER_NAMES
 from hiddencodes.sampling import Context as Context
 from hiddencodes.sampling import NumPyroNUTS as NumPyroNUTS

@@ -36,5 +36,11 @@ from hiddencodes.models.posterior import Posterior as Posterior
 from hiddencodes.models.posterior import PosteriorData as PosteriorData
 from hiddencodes.models.prior import GaussianPrior as GaussianPrior
 from hiddencodes.models.readout_regression import ReadoutPrediction as ReadoutPrediction
+from hiddencodes.models.readout_regression import draw_readout as draw_readout
+from hiddencodes.models.readout_regression import readout_evidence as readout_evidence
 from hiddencodes.models.readout_regression import readout_regression as readout_regression
 from hiddencodes.models.readout_regression import readout_weight as readout_weight
+from hiddencodes.models.reductions import Reduced as Reduced
+from hiddencodes.models.reductions import integrate_readout as integrate_readout
+from hiddencodes.models.reductions import project_inputs as project_inputs
+from hiddencodes.models.reductions import whiten_inputs as whiten_inputs

@@ -80,12 +80,23 @@ class Network(nn.Module):
     mlp: "MLP"
 
     @nn.compact
-    def __call__(self, x: Array) -> Activations:
-        """The forward pass for patterns ``x`` of shape (pattern, input)."""
+    def __call__(self, x: Array, first: bool = True) -> Activations:
+        """The forward pass for patterns ``x`` of shape (pattern, input).
+
+        Args:
+            x: Inputs, or without the first layer its pre-activations (pattern, unit).
+            first: Whether to apply the first layer.
+        """
         mlp = self.mlp
         preactivations: list[Array] = []
         postactivations: list[Array] = []
+        if not first:
+            preactivations.append(x)
+            x = mlp.activation(x)
+            postactivations.append(x)
         for shape in mlp.layers():
+            if shape.index == 0 and not first:
+                continue
             scaling = mlp.parameterization.layer(shape.index, mlp.depth)
             z = _Layer(
                 features=shape.fan_out,
@@ -221,6 +232,26 @@ class MLP:
             ([[12.0, 0.0]], [[6.0]])
         """
         result = self.network.apply({"params": params}, x)
+        assert isinstance(result, Activations)
+        return result
+
+    def apply_behind(self, params: Params, z: Float[Array, "pattern unit"]) -> Activations:
+        """The forward pass behind the first layer.
+
+        Args:
+            params: Weights; those of the first layer are not used and may be missing.
+            z: Pre-activations of the first hidden layer.
+
+        Returns:
+            Every layer's pre- and postactivations and the output, as `apply` would.
+
+        Example:
+            >>> from hiddencodes.models import linear, mean_field
+            >>> mlp = MLP(1, 1, 2, 1, linear, mean_field)
+            >>> mlp.apply_behind({"readout": {"kernel": jnp.array([[1.0], [2.0]])}}, jnp.array([[12.0, 0.0]])).output.tolist()
+            [[6.0]]
+        """
+        result = self.network.apply({"params": params}, z, first=False)
         assert isinstance(result, Activations)
         return result
 

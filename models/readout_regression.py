@@ -13,9 +13,10 @@ f is the average of Var[f | W] plus the variance of E[f | W].
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from hiddencodes.models.mlp import MLP
 
@@ -99,3 +100,90 @@ def readout_regression(
     half = solve_triangular(factor, phi_test.T, lower=True)
     mean = half.T @ solve_triangular(factor, phi_train.T @ targets, lower=True)
     return ReadoutPrediction(mean, w * ridge * jnp.sum(half**2, axis=0))
+
+
+def readout_evidence(
+    phi: Float[Array, "pattern unit"],
+    y: Float[Array, "pattern output"],
+    weight: Float[ArrayLike, ""] | float,
+    temperature: Float[ArrayLike, ""] | float,
+) -> Float[Array, ""]:
+    """``log E_a exp(-|y - f|^2/2T)`` over the prior of the readout weights, at given activations of the last hidden layer.
+
+    With C = w Phi Phi^T / T + I,
+
+        -(m/2) log det C - (1/2T) tr Y^T C^-1 Y,
+
+    the logarithm of the Gaussian likelihood with the readout integrated out, but for ``-(P m / 2) log(2 pi T)``. The smaller
+    of P x P and N x N is factorized; the second term is the minimum of ``|Y - Phi b|^2/T + |b|^2/w``, a sum of squares.
+
+    Args:
+        phi: Activations of the last hidden layer on the training patterns.
+        y: Targets.
+        weight: w, see `readout_weight`.
+        temperature: T > 0.
+
+    Returns:
+        A scalar in the dtype of the activations.
+
+    Example:
+        >>> one = jnp.ones((1, 1))
+        >>> f"{readout_evidence(one, 3.0 * one, weight=1.0, temperature=0.5).item():.6f}"  # -log(3)/2 - 9/(2 x 1.5)
+        '-3.549306'
+    """
+    dtype = phi.dtype
+    w, t, targets = jnp.asarray(weight, dtype), jnp.asarray(temperature, dtype), y.astype(dtype)
+    n_train, width = phi.shape
+    if n_train <= width:
+        factor = jnp.linalg.cholesky((w / t) * (phi @ phi.T) + jnp.eye(n_train, dtype=dtype))
+        quadratic = jnp.sum(solve_triangular(factor, targets, lower=True) ** 2) / t
+    else:
+        factor = jnp.linalg.cholesky((w / t) * (phi.T @ phi) + jnp.eye(width, dtype=dtype))
+        readout = (w / t) * cho_solve((factor, True), phi.T @ targets)
+        quadratic = jnp.sum((targets - phi @ readout) ** 2) / t + jnp.sum(readout**2) / w
+    log_determinant = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
+    return -0.5 * (targets.shape[1] * log_determinant + quadratic)
+
+
+def draw_readout(
+    key: PRNGKeyArray,
+    phi: Float[Array, "pattern unit"],
+    y: Float[Array, "pattern output"],
+    weight: Float[ArrayLike, ""] | float,
+    temperature: Float[ArrayLike, ""] | float,
+) -> Float[Array, "unit output"]:
+    """An exact draw of the readout weights given the hidden layers, in units of their prior standard deviation.
+
+    A prior draw alpha and noise e ~ N(0, T) are corrected by the regression of what they leave of the targets:
+    ``alpha + g Phi^T (g^2 Phi Phi^T + T)^-1 (Y - g Phi alpha - e)``, g^2 = w.
+
+    Args:
+        key: Random key.
+        phi: Activations of the last hidden layer on the training patterns.
+        y: Targets.
+        weight: w, see `readout_weight`.
+        temperature: T > 0.
+
+    Returns:
+        Readout weights over their prior standard deviation; the outputs are ``g Phi alpha``.
+
+    Example:
+        >>> phi = jnp.ones((1, 1))
+        >>> draw = jax.vmap(lambda key: draw_readout(key, phi, 2.0 * phi, weight=1.0, temperature=1.0))
+        >>> mean = draw(jax.random.split(jax.random.key(0), 4000)).mean().item()
+        >>> abs(mean - 1.0) < 5 * (0.5 / 4000) ** 0.5  # posterior mean 1, variance 1/2
+        True
+    """
+    dtype = phi.dtype
+    g, t = jnp.sqrt(jnp.asarray(weight, dtype)), jnp.asarray(temperature, dtype)
+    features, targets = g * phi, y.astype(dtype)
+    n_train, width = phi.shape
+    prior_key, noise_key = jax.random.split(key)
+    prior = jax.random.normal(prior_key, (width, targets.shape[1]), dtype)
+    noise = jnp.sqrt(t) * jax.random.normal(noise_key, targets.shape, dtype)
+    rest = targets - features @ prior - noise
+    if n_train <= width:
+        factor = jnp.linalg.cholesky(features @ features.T + t * jnp.eye(n_train, dtype=dtype))
+        return prior + features.T @ cho_solve((factor, True), rest)
+    factor = jnp.linalg.cholesky(features.T @ features + t * jnp.eye(width, dtype=dtype))
+    return prior + cho_solve((factor, True), features.T @ rest)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from hiddencodes.models import Posterior
+from hiddencodes.models import Posterior, Reduced
 from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc
 from hiddencodes.sampling.hmc import hmc
 from hiddencodes.sampling.mala import mala
@@ -17,7 +17,7 @@ from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, numpyro_nuts
 from hiddencodes.sampling.nuts import nuts
 from hiddencodes.sampling.observables import Observable
 from hiddencodes.sampling.sampler import Sampler
-from hiddencodes.sampling.target import NetworkTarget
+from hiddencodes.sampling.target import Network
 
 _SAMPLERS: dict[str, Callable[[], Sampler | NumPyroNUTS]] = {
     "hmc": hmc,
@@ -57,17 +57,24 @@ def seed_numbers(seeds: object) -> np.ndarray:
     return np.asarray([operator.index(n) for n in numbers], int)
 
 
-def posteriors(posterior: object, n_seeds: int) -> list[Posterior]:
-    """One posterior per seed that differ in their data only."""
-    if not isinstance(posterior, Posterior | Sequence):
-        raise ValueError(f"posterior: expected a Posterior or a sequence of them, got {posterior!r}")
-    found: list[Any] = [posterior] * n_seeds if isinstance(posterior, Posterior) else list(posterior)
-    if len(found) != n_seeds or not all(isinstance(p, Posterior) for p in found):
+def posteriors(posterior: object, n_seeds: int) -> list[Posterior] | list[Reduced]:
+    """One posterior per seed, all reduced in the same way or none, that differ in their data only."""
+    if not isinstance(posterior, Posterior | Reduced | Sequence):
+        raise ValueError(
+            f"posterior: expected a Posterior, a Reduced or a sequence of them, got {posterior!r}"
+        )
+    found: list[Any] = list(posterior) if isinstance(posterior, Sequence) else [posterior] * n_seeds
+    kind = Reduced if any(isinstance(p, Reduced) for p in found) else Posterior
+    if len(found) != n_seeds or not all(isinstance(p, Posterior | Reduced) for p in found):
         raise ValueError(f"posterior: expected one or one per seed ({n_seeds}), got {len(found)}")
+    if not all(isinstance(p, kind) for p in found):
+        raise ValueError("posterior: some are reduced and some are not")
 
-    def shared(p: Posterior) -> tuple[object, ...]:
+    def shared(given: Posterior | Reduced) -> tuple[object, ...]:
+        p = given.posterior if isinstance(given, Reduced) else given
         task = p.task
         return (
+            *((given.n_along, given.readout_integrated) if isinstance(given, Reduced) else ()),
             p.mlp,
             p.likelihood,
             p.prior,
@@ -116,10 +123,11 @@ def observables(chosen: object) -> tuple[Observable, ...]:
     return tuple(chosen)
 
 
-def check_dims(target: NetworkTarget, data: Any, dtype: Any) -> None:
+def check_dims(target: Network, data: Any, dtype: Any) -> None:
     """Refuse an observable whose value does not have the axes that it names."""
     one_seed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
-    values = jax.eval_shape(target.observe, jax.ShapeDtypeStruct((target.dimension,), dtype), one_seed)
+    position = jax.ShapeDtypeStruct((target.dimension,), dtype)
+    values = jax.eval_shape(target.observe, position, one_seed, jax.random.key(0))
     for observable in target.observables:
         shape = values[observable.name].shape
         if len(shape) != len(observable.dims):

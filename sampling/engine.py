@@ -17,6 +17,9 @@ from hiddencodes.sampling.adaptation import AdaptationState, Schedule, Tuning
 from hiddencodes.sampling.sampler import Sampler, StepInfo
 from hiddencodes.sampling.target import Target, log_density
 
+# Folded into a lane's key after the number of the draw: the stream from which what is not sampled is drawn.
+_OBSERVE = np.uint32(2**32 - 1)
+
 
 class SegmentResult(NamedTuple):
     """What a sampling segment returns.
@@ -185,20 +188,22 @@ def _sampling_segment(
         stats["finite"] = _finite(state)
         return state, stats
 
-    def observe(state: Any) -> dict[str, Array]:
-        def lane(u: Array, scale: Array, data: Any) -> dict[str, Array]:
-            return target.observe(scale * u, data)
+    def observe(draw: Array, state: Any) -> dict[str, Array]:
+        def lane(key: Any, u: Array, scale: Array, data: Any) -> dict[str, Array]:
+            return target.observe(
+                scale * u, data, jax.random.fold_in(jax.random.fold_in(key, draw), _OBSERVE)
+            )
 
-        return _over_lanes(lane, (0, 0, 0), (0, None, None))(state.position, tuning.scale, data)
+        return _over_lanes(lane, (0, 0, 0, 0), (0, 0, None, None))(keys, state.position, tuning.scale, data)
 
     def body(draw: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         state, buffers = carry
         state, stats = transitions(draw, state)
-        row = (observe(state), stats)
+        row = (observe(first + draw, state), stats)
         buffers = jax.tree.map(lambda b, r: b.at[draw].set(r.astype(b.dtype)), buffers, row)
         return state, buffers
 
-    row_shapes = (jax.eval_shape(observe, state), {**start, "finite": start["diverging"]})
+    row_shapes = (jax.eval_shape(observe, first, state), {**start, "finite": start["diverging"]})
     buffers = jax.tree.map(lambda r: jnp.zeros((capacity, *r.shape), r.dtype), row_shapes)
     state, (observed, stats) = jax.lax.fori_loop(0, n_draws, body, (state, buffers))
     return SegmentResult(state, observed, stats)

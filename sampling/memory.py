@@ -9,7 +9,7 @@ import psutil
 
 from hiddencodes.sampling.run_chains import Plan
 from hiddencodes.sampling.sampler import Sampler
-from hiddencodes.sampling.target import NetworkTarget
+from hiddencodes.sampling.target import Network
 
 # Copies of a position that a lane holds at once: position, gradient, momentum and proposal for HMC-like kernels, more for
 # NUTS, which keeps the ends of its subtrees; plus the adaptation's accumulators.
@@ -63,16 +63,16 @@ def _available() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def draw_bytes(target: NetworkTarget, data: Any, dtype: Any) -> int:
+def draw_bytes(target: Network, data: Any, dtype: Any) -> int:
     """Bytes that one draw of one lane stores."""
     one_seed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     position = jax.ShapeDtypeStruct((target.dimension,), dtype)
     statistics = 4 * 8
-    return _bytes(jax.eval_shape(target.observe, position, one_seed)) + statistics
+    return _bytes(jax.eval_shape(target.observe, position, one_seed, jax.random.key(0))) + statistics
 
 
 def memory_budget(
-    target: NetworkTarget, data: Any, sampler: Sampler, plan: Plan, dtype: Any, *, streamed: bool
+    target: Network, data: Any, sampler: Sampler, plan: Plan, dtype: Any, *, streamed: bool
 ) -> MemoryBudget:
     """The budget of a run.
 

@@ -166,7 +166,8 @@ def _whiten(samples: dict[str, Any], data: PosteriorData) -> Any:
 
 
 def _observe_all(target: NetworkTarget, q: Any, data: PosteriorData) -> dict[str, Any]:
-    return jax.lax.map(lambda chain: jax.lax.map(lambda one: target.observe(one, data), chain), q)
+    unused = jax.random.key(0)
+    return jax.lax.map(lambda chain: jax.lax.map(lambda one: target.observe(one, data, unused), chain), q)
 
 
 _observe_jit = jax.jit(_observe_all, static_argnums=0)

@@ -12,14 +12,15 @@ import numpy as np
 import xarray as xr
 from jaxtyping import PRNGKeyArray
 
-from hiddencodes.models import Posterior, PosteriorData
+from hiddencodes.models import Posterior, PosteriorData, Reduced
 from hiddencodes.models.likelihood import Likelihood
 from hiddencodes.sampling import adaptation, arguments, memory, run_tree
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
 from hiddencodes.sampling.observables import Observable, default_observables
+from hiddencodes.sampling.reduced_target import reduced_target
 from hiddencodes.sampling.run_chains import SEGMENTS, Finished, Plan, Report, Segment, run_chains
 from hiddencodes.sampling.sampler import Sampler
-from hiddencodes.sampling.target import NetworkTarget
+from hiddencodes.sampling.target import Network, NetworkTarget
 
 Precision = Literal["float64", "float32"]
 
@@ -28,7 +29,7 @@ _SEGMENT_BYTES = 256e6
 
 
 def sample(
-    posterior: Posterior | Sequence[Posterior],
+    posterior: Posterior | Reduced | Sequence[Posterior] | Sequence[Reduced],
     *,
     sampler: str | Sampler | NumPyroNUTS = "hmc",
     chains: int = 4,
@@ -51,7 +52,8 @@ def sample(
     first 70 % of warm-up, with step size and metric pooled over the chains of a seed.
 
     Args:
-        posterior: One posterior, shared by all seeds, or one per seed (same network, temperature and shapes, other data).
+        posterior: One posterior, shared by all seeds, or one per seed (same network, temperature and shapes, other data);
+            as it is, or reduced (`hiddencodes.models.reductions`), which samples the same posterior in fewer coordinates.
         sampler: ``"hmc"`` (default), ``"nuts"``, ``"adjusted_mclmc"``, ``"mala"``, ``"numpyro_nuts"``, or what the
             functions of these names return.
         chains: Chains per seed.
@@ -105,16 +107,23 @@ def sample(
     if path is not None and path.exists():
         raise FileExistsError(f"out: {str(path)!r} exists; name a new folder")
 
-    first = posteriors[0]
+    reduced = [p for p in posteriors if isinstance(p, Reduced)]
+    originals = [p.original if isinstance(p, Reduced) else p for p in posteriors]
+    first = originals[0]
     assert isinstance(first.likelihood, Likelihood)
     if observables is None:
         observables = default_observables(first.likelihood, first.task.n_test)
-    target = NetworkTarget(first.mlp, first.likelihood, arguments.observables(observables))
+    recorded = arguments.observables(observables)
+    if isinstance(chosen, NumPyroNUTS) and reduced:
+        raise ValueError("sampler: numpyro_nuts samples all weights; it does not take a reduced posterior")
+    target: Network = NetworkTarget(first.mlp, first.likelihood, recorded)
+    if reduced:
+        target = reduced_target(reduced, recorded)
     # Accelerators round the factors of single-precision products to fewer bits unless told not to; at a low temperature
     # that noise would decide every Metropolis test.
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
         dtype = np.dtype(precision)
-        data = stack_data(posteriors, dtype)
+        data = stack_data([p.posterior for p in reduced] or originals, dtype)
         superchain = np.arange(chains) // (chains // starts)
         plan = Plan(seed_numbers, chains, warmup, draws, thin, superchain, capacity=1)
         arguments.check_dims(target, data, dtype)
@@ -128,9 +137,10 @@ def sample(
         memory.check(budget, memory_limit)
 
         coords = run_tree.coordinates(first, plan)
-        constants = run_tree.constants(posteriors, plan)
+        constants = run_tree.constants(originals, plan)
         attrs = run_tree.attributes(
-            posteriors, tuned, plan, precision=precision, initialization=_initialization(posteriors, plan),
+            originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan),
+            coordinates=reduced[0].description if reduced else "weights",
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         )  # fmt: skip
         if path is not None:
@@ -146,9 +156,10 @@ def sample(
 
         report: Report = progress or (lambda event: None)
         if isinstance(chosen, NumPyroNUTS):
-            finished = run_numpyro(chosen, posteriors, target, data, plan, random_key, consume, report)
+            assert isinstance(target, NetworkTarget)
+            finished = run_numpyro(chosen, originals, target, data, plan, random_key, consume, report)
         else:
-            temperature = np.asarray([p.temperature for p in posteriors], float)
+            temperature = np.asarray([p.temperature for p in originals], float)
             finished = run_chains(target, data, temperature, chosen, plan, random_key, dtype, consume, report)
         final = _final(target, finished, data, coords)
     step_size = xr.Dataset({"step_size": (("seed",), np.asarray(finished.tuning.step_size))})
@@ -187,9 +198,7 @@ def _initialization(posteriors: Sequence[Posterior], plan: Plan) -> str:
     return text
 
 
-def _final(
-    target: NetworkTarget, finished: Finished, data: PosteriorData, coords: dict[str, Any]
-) -> xr.Dataset:
+def _final(target: Network, finished: Finished, data: PosteriorData, coords: dict[str, Any]) -> xr.Dataset:
     """Activations of every unit on every training pattern at the last draw, in single precision."""
     activations = _final_activations(target, finished.q, data)
     dims = ("seed", "chain", "layer", "unit", "pattern")
@@ -197,13 +206,11 @@ def _final(
     return dataset.assign_coords({name: coords[name] for name in dims})
 
 
-def _final_activations_of_lane(target: NetworkTarget, q: Any, data: PosteriorData) -> Any:
-    hidden = target.mlp.apply(target.params(q, data), jnp.asarray(data.x_train)).postactivations
-    return jnp.stack([h.T for h in hidden])
+def _final_activations_(target: Network, q: Any, data: PosteriorData) -> Any:
+    def of_lane(q: Any, data: PosteriorData) -> Any:
+        return jnp.stack([h.T for h in target.hidden(q, data)])
 
-
-def _final_activations_(target: NetworkTarget, q: Any, data: PosteriorData) -> Any:
-    of_chain = jax.vmap(lambda q, data: _final_activations_of_lane(target, q, data), in_axes=(0, None))
+    of_chain = jax.vmap(of_lane, in_axes=(0, None))
     return jax.vmap(of_chain)(q, data)
 
 

@@ -7,17 +7,19 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hiddencodes.models.likelihood import Likelihood
 from hiddencodes.models.mlp import MLP, Params, weight_shapes
 from hiddencodes.models.posterior import PosteriorData, train_loss
 from hiddencodes.sampling.observables import Context, Observable
 
+Shapes = dict[str, dict[str, jax.ShapeDtypeStruct]]
+
 
 @runtime_checkable
 class Target(Protocol):
-    """A density ``exp(-|q|^2/2 - loss(q, data)/T)`` over flat coordinates q, and what is recorded of q.
+    """A density ``exp(-|q|^2/2) x likelihood(q, data)^(1/T)`` over flat coordinates q, and what is recorded of q.
 
     Targets are hashable and compare by value: equal targets share compiled programs. Everything that may change between
     runs of one program is in ``data``, a pytree of arrays.
@@ -32,12 +34,32 @@ class Target(Protocol):
         """Which coordinates are exchangeable: equal numbers share one entry of the metric."""
         ...
 
-    def loss(self, q: Float[Array, " dimension"], data: Any) -> Float[Array, ""]:
-        """The loss whose 1/T-multiple is the negative log-likelihood."""
+    def log_likelihood(
+        self, q: Float[Array, " dimension"], data: Any, inverse_temperature: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """The log-likelihood at temperature T, of which whatever does not depend on q may be left out."""
         ...
 
-    def observe(self, q: Float[Array, " dimension"], data: Any) -> dict[str, Array]:
-        """The named quantities stored for a draw."""
+    def observe(self, q: Float[Array, " dimension"], data: Any, key: PRNGKeyArray) -> dict[str, Array]:
+        """The named quantities stored for a draw; with the key, coordinates that are not sampled are drawn."""
+        ...
+
+
+class Network(Target, Protocol):
+    """A target that is a network: what `hiddencodes.sampling.sample` samples."""
+
+    @property
+    def mlp(self) -> MLP:
+        """The network."""
+        ...
+
+    @property
+    def observables(self) -> tuple[Observable, ...]:
+        """What is recorded."""
+        ...
+
+    def hidden(self, q: Float[Array, " dimension"], data: PosteriorData) -> tuple[Array, ...]:
+        """Activations of every hidden layer on the training patterns, (pattern, unit) each."""
         ...
 
 
@@ -48,9 +70,37 @@ def log_density(
 
     def function(u: Float[Array, " dimension"]) -> Float[Array, ""]:
         q = scale * u
-        return -0.5 * jnp.vdot(q, q) - inverse_temperature * target.loss(q, data)
+        return -0.5 * jnp.vdot(q, q) + target.log_likelihood(q, data, inverse_temperature)
 
     return function
+
+
+def exchangeable(mlp: MLP, shapes: Shapes) -> Int[np.ndarray, " dimension"]:
+    """Permuting hidden units exchanges all weights of one input, of one layer between hidden layers, of one output."""
+    ids: dict[str, dict[str, np.ndarray]] = {}
+    used = 0
+    for shape in mlp.layers():
+        if shape.name not in shapes:
+            continue
+        ids[shape.name] = {}
+        for leaf, leaf_shape in shapes[shape.name].items():
+            group = np.zeros(leaf_shape.shape, int)
+            if leaf == "kernel" and shape.index == 0:
+                group = group + np.arange(leaf_shape.shape[0])[:, None]
+            elif leaf == "kernel" and shape.index == mlp.depth:
+                group = group + np.arange(shape.fan_out)[None, :]
+            ids[shape.name][leaf] = used + group
+            used += int(group.max()) + 1
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(ids)])
+
+
+def unflatten(shapes: Shapes, q: Float[Array, " dimension"]) -> Params:
+    """A flat vector as weights of these shapes."""
+    leaves, structure = jax.tree.flatten(shapes)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    pieces = [q[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)]
+    weights: Params = jax.tree.unflatten(structure, pieces)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -73,38 +123,34 @@ class NetworkTarget:
         return self.mlp.n_parameters
 
     def groups(self) -> Int[np.ndarray, " dimension"]:
-        """Permuting hidden units exchanges all weights of one input, of one layer between hidden layers, of one output."""
-        ids: dict[str, dict[str, np.ndarray]] = {}
-        used = 0
-        for shape in self.mlp.layers():
-            ids[shape.name] = {}
-            for leaf, leaf_shape in weight_shapes(self.mlp)[shape.name].items():
-                group = np.zeros(leaf_shape.shape, int)
-                if leaf == "kernel" and shape.index == 0:
-                    group = group + np.arange(shape.fan_in)[:, None]
-                elif leaf == "kernel" and shape.index == self.mlp.depth:
-                    group = group + np.arange(shape.fan_out)[None, :]
-                ids[shape.name][leaf] = used + group
-                used += int(group.max()) + 1
-        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(ids)])
+        """See `exchangeable`."""
+        return exchangeable(self.mlp, weight_shapes(self.mlp))
 
     def params(self, q: Float[Array, " dimension"], data: PosteriorData) -> Params:
         """The weights at q."""
-        leaves, structure = jax.tree.flatten(weight_shapes(self.mlp))
-        ends = np.cumsum([leaf.size for leaf in leaves])
-        pieces = [
-            q[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(leaves, ends, strict=True)
-        ]
-        weights: Params = jax.tree.unflatten(structure, pieces)
+        weights = unflatten(weight_shapes(self.mlp), q)
         return jax.tree.map(lambda leaf, s: leaf * s, weights, data.prior_std)
 
-    def loss(self, q: Float[Array, " dimension"], data: PosteriorData) -> Float[Array, ""]:
-        """The training loss."""
-        return train_loss(self.mlp, self.likelihood, self.params(q, data), data)[0]
+    def log_likelihood(
+        self, q: Float[Array, " dimension"], data: PosteriorData, inverse_temperature: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """Minus the training loss over the temperature."""
+        return -inverse_temperature * train_loss(self.mlp, self.likelihood, self.params(q, data), data)[0]
 
-    def observe(self, q: Float[Array, " dimension"], data: PosteriorData) -> dict[str, Array]:
-        """All observables at q, from one forward pass."""
-        params = self.params(q, data)
-        loss, activations = train_loss(self.mlp, self.likelihood, params, data)
-        context = Context(self.mlp, self.likelihood, params, data, activations, loss)
-        return {observable.name: observable.function(context) for observable in self.observables}
+    def hidden(self, q: Float[Array, " dimension"], data: PosteriorData) -> tuple[Array, ...]:
+        """Activations of every hidden layer on the training patterns, (pattern, unit) each."""
+        return self.mlp.apply(self.params(q, data), jnp.asarray(data.x_train)).postactivations
+
+    def observe(
+        self, q: Float[Array, " dimension"], data: PosteriorData, key: PRNGKeyArray
+    ) -> dict[str, Array]:
+        """All observables at q, from one forward pass. Every weight is sampled: the key is not used."""
+        del key
+        return observe(self, self.params(q, data), data)
+
+
+def observe(network: NetworkTarget, params: Params, data: PosteriorData) -> dict[str, Array]:
+    """All observables of given weights."""
+    loss, activations = train_loss(network.mlp, network.likelihood, params, data)
+    context = Context(network.mlp, network.likelihood, params, data, activations, loss)
+    return {observable.name: observable.function(context) for observable in network.observables}
