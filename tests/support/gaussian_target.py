@@ -16,12 +16,13 @@ class GaussianTarget:
     def groups(self):
         return np.arange(self.dimension)
 
-    def loss(self, q, data):
+    def log_likelihood(self, q, data, inverse_temperature):
         a, c = data
-        return 0.5 * jnp.vdot(q - c, a @ (q - c))
+        return -0.5 * inverse_temperature * jnp.vdot(q - c, a @ (q - c))
 
-    def observe(self, q, data):
-        energy_gradient = jax.grad(lambda x: 0.5 * jnp.vdot(x, x) + self.loss(x, data))(q)
+    def observe(self, q, data, key):
+        one = jnp.ones((), q.dtype)
+        energy_gradient = jax.grad(lambda x: 0.5 * jnp.vdot(x, x) - self.log_likelihood(x, data, one))(q)
         return {"q": q, "squares": jnp.outer(q, q), "virial": q * energy_gradient}
 
 
