@@ -104,9 +104,9 @@ def test_energy_falls_along_a_ray_exactly_if_its_gain_is_above_one(activation):
 def test_groups_of_parallel_rays():
     directions = np.array([[1.0, 0.0], [0.96, 0.28], [0.0, 2.0], [0.0, 1.0], [-1.0, 0.0]])
     weights = np.array([0.2, 0.5, 0.1, 0.3, 1e-9])
-    groups = parallel_groups(directions, weights)
+    groups = parallel_groups(directions, weights, 0.9)
     assert [group.tolist() for group in groups] == [
         [True, True, False, False, False],
         [False, False, True, True, False],
     ]
-    assert parallel_groups(directions[:0], weights[:0]) == []
+    assert parallel_groups(directions[:0], weights[:0], 0.9) == []
