@@ -1,7 +1,9 @@
 """A claim: one line of a reproduction that says what is expected, what was measured, and whether that holds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +13,8 @@ from hiddencodes.benchmarks.papers import entries as compare
 from hiddencodes.benchmarks.papers.entries import Numbers
 from hiddencodes.benchmarks.papers.words import GRADES, VERDICTS, Grade, Relation, Verdict
 from hiddencodes.plain_data import as_json
+
+_STANDARD_ERRORS: ContextVar[float] = ContextVar("standard errors", default=4.0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Claim:
         error: Numbers | None = None,
         *,
         grade: Grade,
-        z: float = 4.0,
+        z: float | None = None,
         extra: Numbers = 0.0,
         extra_reason: str = "",
         entries: Sequence[str] | None = None,
@@ -99,7 +103,7 @@ class Claim:
             error: Standard errors of ``measured``, one for all or one each; None if it has none, in which case ``extra``
                 is the whole tolerance.
             grade: Where the expected value comes from.
-            z: Standard errors that are allowed.
+            z: Standard errors that are allowed; None for 4, or what `standard_errors` says.
             extra: What is allowed beyond them, one for all or one each.
             extra_reason: Why; needed if ``extra`` is not zero.
             entries: Names of the entries, in the array's order.
@@ -116,6 +120,7 @@ class Claim:
         """
         if np.any(np.asarray(extra) != 0.0) and not extra_reason:
             raise ValueError(f"extra_reason: the claim {name!r} widens its tolerance without saying why")
+        z = _STANDARD_ERRORS.get() if z is None else z
         values = compare.entries(expected, measured, error, z=z, extra=extra, names=entries)
         parts = [f"{z:g} standard errors"] if error is not None else []
         parts += [extra_reason] if extra_reason else []
@@ -133,7 +138,7 @@ class Claim:
         error: Numbers | None = None,
         *,
         grade: Grade,
-        z: float = 4.0,
+        z: float | None = None,
         entries: Sequence[str] | None = None,
         evidence: str = "",
     ) -> "Claim":
@@ -146,7 +151,7 @@ class Claim:
             measured: A number, or an array.
             error: Standard errors of ``measured``; None if it has none.
             grade: Where the bound comes from.
-            z: Standard errors by which the bound has to be cleared.
+            z: Standard errors by which the bound has to be cleared; None for 4, or what `standard_errors` says.
             entries: Names of the entries, in the array's order.
             evidence: A remark.
 
@@ -157,6 +162,7 @@ class Claim:
             >>> Claim.below("q", "q is small.", 0.5, 0.4, 0.03, grade="derived").verdict
             'fails'
         """
+        z = _STANDARD_ERRORS.get() if z is None else z
         values = compare.entries(bound, measured, error, z=z, names=entries)
         outcome, reason = compare.clearance(values, -1.0), f"below the bound{_by(z, error)}"
         return cls._compared(outcome, values, reason, "<", name, statement, grade, evidence)
@@ -171,7 +177,7 @@ class Claim:
         error: Numbers | None = None,
         *,
         grade: Grade,
-        z: float = 4.0,
+        z: float | None = None,
         entries: Sequence[str] | None = None,
         evidence: str = "",
     ) -> "Claim":
@@ -183,6 +189,7 @@ class Claim:
             >>> Claim.above("q", "q is large.", 0.5, [0.7, 0.9], 0.03, grade="derived").measured
             0.7
         """
+        z = _STANDARD_ERRORS.get() if z is None else z
         values = compare.entries(bound, measured, error, z=z, names=entries)
         outcome, reason = compare.clearance(values, 1.0), f"above the bound{_by(z, error)}"
         return cls._compared(outcome, values, reason, ">", name, statement, grade, evidence)
@@ -293,6 +300,26 @@ class Claim:
     def to_dict(self) -> dict[str, Any]:
         """The claim as plain data for JSON; numbers that are not finite become None."""
         return as_json(asdict(self))
+
+
+@contextmanager
+def standard_errors(z: float) -> Generator[None]:
+    """How many standard errors the claims made inside are allowed, unless they say so themselves.
+
+    Args:
+        z: Standard errors, instead of 4.
+
+    Example:
+        >>> with standard_errors(2.0):
+        ...     claim = Claim.agrees("mean", "The mean is 1.", 1.0, 1.05, 0.02, grade="derived")
+        >>> claim.verdict, claim.tolerance_reason
+        ('fails', '2 standard errors')
+    """
+    token = _STANDARD_ERRORS.set(z)
+    try:
+        yield
+    finally:
+        _STANDARD_ERRORS.reset(token)
 
 
 def _by(z: float, error: Numbers | None) -> str:

@@ -13,10 +13,20 @@ import jax.numpy as jnp
 import pytest
 from html_elements import Elements
 from matplotlib.figure import Figure
+from scipy import stats
 
 import hiddencodes as hc
 from hiddencodes import report
-from hiddencodes.benchmarks.papers import Claim, Paper, Reproduction, Section, Settings, describe_run, run
+from hiddencodes.benchmarks.papers import (
+    Claim,
+    Paper,
+    Reproduction,
+    Section,
+    Settings,
+    describe_run,
+    reproduction,
+    run,
+)
 from hiddencodes.drawing import png
 from hiddencodes.sampling import Progress
 
@@ -291,6 +301,10 @@ def test_texts_stay_texts(tmp_path: Path) -> None:
         assert f"{word} {nasty}" in text, word
 
 
+def test_small_versions_allow_what_students_law_of_eight_half_chains_does():
+    assert stats.t.isf(stats.norm.sf(reproduction._FULL), 7) == pytest.approx(reproduction._QUICK, abs=0.05)
+
+
 def test_what_the_report_says(tmp_path: Path) -> None:
     page = Elements(
         (run(make(first, failing_claim, broken), tmp_path, quick=True).folder / "report.html").read_text()
@@ -298,7 +312,7 @@ def test_what_the_report_says(tmp_path: Path) -> None:
     text = "".join(page.texts)
     for said in (
         "3 claims: 1 holds; 1 fails; 1 frozen, not compared", "This is the small version", "Stopped by an error: broken",
-        "derived here", "authors' poster", "4 standard errors", "1.00 ± 0.10", "no unit changed its code", "A caption.",
+        "derived here", "authors' poster", "8.5 standard errors", "1.00 ± 0.10", "no unit changed its code", "A caption.",
         "The temperature.", "What is unknown about the published experiments", "Versions", "arXiv 2406.16689",
     ):  # fmt: skip
         assert said in text, said
