@@ -25,7 +25,7 @@ from hiddencodes.theory.single_unit_population import (
 )
 from hiddencodes.theory.tilted_moments import tilt_unit
 
-_SOFTNESS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+_SOFTNESS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 _STEPS = 100
 _RESIDUAL = 1e-9
 _ROUNDS = 30
@@ -131,7 +131,7 @@ def _bulk(
         return Lattice(n_patterns, energy.support(minima, n_patterns, min(height, depth)))
 
     found, directions = _confined(problem, start, directions, lattice(_BULK_DEPTHS[0]), _SOFTNESS)
-    return _confined(problem, found.multiplier, directions, lattice(_BULK_DEPTHS[1]), _SOFTNESS[3:])[0]
+    return _confined(problem, found.multiplier, directions, lattice(_BULK_DEPTHS[1]), _SOFTNESS[2:])[0]
 
 
 def _everything(problem: Problem, start: Float[np.ndarray, "cls output"], n_patterns: int) -> Solution:
@@ -226,7 +226,7 @@ def _climb(
         if state is not None:
             factor = softness / levels[level - 1]
             guess = at(t + unchanged_weights(state, factor), softness, None)
-            if guess is not None and not _keeps_room(state, guess, value(state), factor):
+            if guess is not None and not _keeps_room(state, guess, factor):
                 guess = None
         else:
             # Next to the confinement but far from the maximum Newton's method creeps along the wall.
@@ -259,7 +259,7 @@ def _climb(
                     trial = at(t + step * direction.reshape(t.shape), softness, near)
                     # Rounding of the value limits what a step can be asked to gain.
                     least = before + 1e-4 * step * slope - 1e-15 * abs(before)
-                    if trial is None or not _keeps_room(state, trial, before) or value(trial) < least:
+                    if trial is None or not _keeps_room(state, trial) or value(trial) < least:
                         trial = None
                         break
                 step *= 0.5
@@ -270,12 +270,6 @@ def _climb(
     return Solution(state.energy.multiplier, state, residual)
 
 
-def _keeps_room(state: Population, trial: Population, value: float, factor: float = 1.0) -> bool:
-    """Whether a step does not run into the wall, along which Newton's method can only creep.
-
-    The amplitudes cost no more than everything, which is D at the maximum; more means closer to the wall than that is. No
-    gain may come much closer to one in a single step either: there the Hessian cannot be inverted any more.
-    """
-    room, before = 1.0 - trial.rays.gains, 1.0 - state.rays.gains
-    cost, allowed = float(np.sum(trial.ray_weights)), max(2.0 * value, float(np.sum(state.ray_weights)))
-    return cost <= allowed and bool(np.all(room > _LEAST_ROOM * factor * before))
+def _keeps_room(state: Population, trial: Population, factor: float = 1.0) -> bool:
+    """Whether no gain has come much closer to one: there the Hessian cannot be inverted any more."""
+    return bool(np.all(1.0 - trial.rays.gains > _LEAST_ROOM * factor * (1.0 - state.rays.gains)))

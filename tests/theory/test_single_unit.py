@@ -39,7 +39,7 @@ GENERAL = {
     "filled valleys": (hc.relu, (6, 6), targets(0.0, 2), 1 / 12, 0.004, 1.0),
     "leaky, filled valleys": (hc.leaky_relu(0.2), (27, 29), targets(-0.5, 2), 1 / 56, 0.1, 3.0),
 }  # fmt: skip
-SLOW = ("bias", "leaky, filled valleys")
+SLOW = ("leaky, filled valleys",)
 
 
 @pytest.mark.parametrize(
