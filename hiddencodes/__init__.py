@@ -88,11 +88,13 @@ from hiddencodes.models import tanh as tanh
 from hiddencodes.models import whiten_inputs as whiten_inputs
 from hiddencodes.sampling import SAMPLER_NAMES as SAMPLER_NAMES
 from hiddencodes.sampling import Context as Context
+from hiddencodes.sampling import Move as Move
 from hiddencodes.sampling import NumPyroNUTS as NumPyroNUTS
 from hiddencodes.sampling import Observable as Observable
 from hiddencodes.sampling import Progress as Progress
 from hiddencodes.sampling import Sampler as Sampler
 from hiddencodes.sampling import adjusted_mclmc as adjusted_mclmc
+from hiddencodes.sampling import cavity_refresh as cavity_refresh
 from hiddencodes.sampling import conditional_test_predictions as conditional_test_predictions
 from hiddencodes.sampling import conditional_test_variance as conditional_test_variance
 from hiddencodes.sampling import default_observables as default_observables

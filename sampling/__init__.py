@@ -2,8 +2,10 @@
 
 from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc as adjusted_mclmc
 from hiddencodes.sampling.arguments import SAMPLER_NAMES as SAMPLER_NAMES
+from hiddencodes.sampling.cavity_move import cavity_refresh as cavity_refresh
 from hiddencodes.sampling.hmc import hmc as hmc
 from hiddencodes.sampling.mala import mala as mala
+from hiddencodes.sampling.move import Move as Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS as NumPyroNUTS
 from hiddencodes.sampling.numpyro_nuts import numpyro_nuts as numpyro_nuts
 from hiddencodes.sampling.nuts import nuts as nuts

@@ -13,6 +13,7 @@ from hiddencodes.models import Posterior, Reduced
 from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc
 from hiddencodes.sampling.hmc import hmc
 from hiddencodes.sampling.mala import mala
+from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, numpyro_nuts
 from hiddencodes.sampling.nuts import nuts
 from hiddencodes.sampling.observables import Observable
@@ -100,6 +101,18 @@ def sampler(value: object) -> Sampler | NumPyroNUTS:
         return _SAMPLERS[value]()
     hint = "; call it: hc.hmc()" if callable(value) else ""
     raise ValueError(f"sampler: {value!r} is unknown; expected one of {sorted(_SAMPLERS)} or a Sampler{hint}")
+
+
+def moves(value: object) -> tuple[Move, ...]:
+    """Moves, in the order given."""
+    found: list[Any] = (
+        [value] if isinstance(value, Move) else list(value) if isinstance(value, Sequence) else []
+    )
+    if not isinstance(value, Move | Sequence) or not all(isinstance(move, Move) for move in found):
+        raise ValueError(
+            f"moves: expected cavity_refresh(), another move or a sequence of them, got {value!r}"
+        )
+    return tuple(found)
 
 
 def random_key(key: object) -> PRNGKeyArray:

@@ -14,7 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from hiddencodes.sampling import adaptation
 from hiddencodes.sampling.adaptation import AdaptationState, Schedule, Tuning
+from hiddencodes.sampling.move import Move, MoveInfo
 from hiddencodes.sampling.sampler import Sampler, StepInfo
+from hiddencodes.sampling.sweeps import Sweeps, is_due, no_counts, over_lanes, sweep_lanes
 from hiddencodes.sampling.target import Target, log_density
 
 # Folded into a lane's key after the number of the draw: the stream from which what is not sampled is drawn.
@@ -28,18 +30,16 @@ class SegmentResult(NamedTuple):
         state: The kernels' states after the segment (seed, chain, ...).
         observed: Observables, (draw, seed, chain, ...) each.
         stats: ``acceptance_rate``, ``diverging``, ``energy``, ``n_steps``, ``finite``, each (draw, seed, chain).
+        moves: Counts of every move over the segment, (seed, chain, code, code) each.
     """
 
     state: Any
     observed: dict[str, Array]
     stats: dict[str, Array]
+    moves: tuple[MoveInfo, ...]
 
 
-def _over_lanes(function: Any, seed_axes: tuple[Any, ...], chain_axes: tuple[Any, ...]) -> Any:
-    """``vmap`` over seeds, then over the chains of a seed."""
-    return jax.vmap(jax.vmap(function, in_axes=chain_axes), in_axes=seed_axes)
-
-
+@partial(jax.jit, static_argnames=("dimension", "dtype"))
 def initial_positions(
     keys: Key[Array, " seed"], superchain: Int[Array, " chain"], dimension: int, dtype: Any
 ) -> Float[Array, "seed chain dimension"]:
@@ -52,7 +52,7 @@ def initial_positions(
         dtype: Floating-point type.
     """
     one = lambda key, s: jax.random.normal(jax.random.fold_in(key, s), (dimension,), dtype)
-    return _over_lanes(one, (0, None), (None, 0))(keys, superchain)
+    return over_lanes(one, (0, None), (None, 0))(keys, superchain)
 
 
 def _step_lanes(
@@ -76,7 +76,7 @@ def _step_lanes(
             jax.random.fold_in(key, iteration), state, density, step_size, steps, sampler.max_steps
         )
 
-    lanes = _over_lanes(lane, (0, 0, 0, 0, 0, 0), (0, 0, None, None, None, None))
+    lanes = over_lanes(lane, (0, 0, 0, 0, 0, 0), (0, 0, None, None, None, None))
     return lanes(keys, state, data, tuning.step_size, tuning.scale, inverse_temperature)
 
 
@@ -86,29 +86,21 @@ def _init_lanes(
     def lane(q: Array, data: Any, scale: Array, beta: Array) -> Any:
         return sampler.init(q / scale, log_density(target, data, scale, beta))
 
-    return _over_lanes(lane, (0, 0, 0, 0), (0, None, None, None))(q, data, scale, inverse_temperature)
+    return over_lanes(lane, (0, 0, 0, 0), (0, None, None, None))(q, data, scale, inverse_temperature)
 
 
 def _finite(state: Any) -> Bool[Array, "seed chain"]:
     return jnp.isfinite(state.logdensity) & jnp.all(jnp.isfinite(state.position), axis=-1)
 
 
-@partial(jax.jit, static_argnames=("sampler", "target"))
-def init_adaptation(
-    sampler: Sampler,
-    target: Target,
-    keys: Key[Array, " seed"],
-    superchain: Int[Array, " chain"],
-    like: Float[Array, ""],
-) -> tuple[Float[Array, "seed chain dimension"], AdaptationState]:
-    """Starting points and the adaptation's state, in the floating-point type of ``like``."""
-    q = initial_positions(keys, superchain, target.dimension, like.dtype)
-    return q, adaptation.init(sampler, q)
+# Compiled, so that every leaf has a buffer of its own: they are donated one by one.
+init_adaptation = jax.jit(adaptation.init, static_argnames="sampler")
 
 
 def _warmup_segment(
     sampler: Sampler,
     target: Target,
+    moves: tuple[Move, ...],
     first: Int[Array, ""],
     n_iterations: Int[Array, ""],
     keys: Key[Array, "seed chain"],
@@ -117,6 +109,7 @@ def _warmup_segment(
     data: Any,
     inverse_temperature: Float[Array, " seed"],
     plan: Schedule,
+    sweeps: Sweeps,
 ) -> tuple[Float[Array, "seed chain dimension"], AdaptationState, Float[Array, ""]]:
     """Run ``n_iterations`` of warm-up; returns positions, adaptation state and the mean acceptance."""
     groups = target.groups()
@@ -137,6 +130,13 @@ def _warmup_segment(
         new_q = kernel_state.position * state.scale[:, None, :]
         finite = _finite(kernel_state)
         state = adaptation.update(sampler, groups, state, now, jitter, q, new_q, finite, info)
+        if moves:
+            new_q = jax.lax.cond(
+                is_due(sweeps, first + i),
+                lambda q: sweep_lanes(moves, target, first + i, keys, q, data, sweeps, beta)[0],
+                lambda q: q,
+                new_q,
+            )
         return new_q, state, acceptance + jnp.mean(info.acceptance_rate).astype(dtype)
 
     q, state, acceptance = jax.lax.fori_loop(0, n_iterations, body, (q, state, jnp.zeros((), dtype)))
@@ -146,6 +146,7 @@ def _warmup_segment(
 def _sampling_segment(
     sampler: Sampler,
     target: Target,
+    moves: tuple[Move, ...],
     capacity: int,
     first: Int[Array, ""],
     n_draws: Int[Array, ""],
@@ -155,6 +156,7 @@ def _sampling_segment(
     data: Any,
     tuning: Tuning,
     inverse_temperature: Float[Array, " seed"],
+    sweeps: Sweeps,
 ) -> SegmentResult:
     """Run ``n_draws <= capacity`` draws of ``thin`` transitions each; entries beyond ``n_draws`` stay zero."""
     dtype = tuning.scale.dtype
@@ -166,9 +168,15 @@ def _sampling_segment(
         "n_steps": jnp.zeros(lanes, jnp.int32),
     }
 
-    def transitions(draw: Array, state: Any) -> tuple[Any, dict[str, Array]]:
-        def one(k: Array, carry: tuple[Any, dict[str, Array]]) -> tuple[Any, dict[str, Array]]:
-            state, stats = carry
+    def swept(iteration: Array, state: Any, counts: Any) -> tuple[Any, Any]:
+        q = state.position * tuning.scale[:, None, :]
+        q, infos = sweep_lanes(moves, target, iteration, keys, q, data, sweeps, inverse_temperature)
+        state = _init_lanes(sampler, target, q, data, tuning.scale, inverse_temperature)
+        return state, jax.tree.map(jnp.add, counts, infos)
+
+    def transitions(draw: Array, state: Any, counts: Any) -> tuple[Any, dict[str, Array], Any]:
+        def one(k: Array, carry: tuple[Any, dict[str, Array], Any]) -> tuple[Any, dict[str, Array], Any]:
+            state, stats, counts = carry
             iteration = (first + draw) * thin + k
             jitter = adaptation.halton(iteration, dtype)
             steps = adaptation.n_steps(sampler, jnp.log(tuning.step_size), jnp.log(tuning.length), jitter)
@@ -181,12 +189,20 @@ def _sampling_segment(
                 "energy": info.energy.astype(dtype),
                 "n_steps": stats["n_steps"] + info.n_steps.astype(jnp.int32),
             }
-            return state, stats
+            if moves:
+                state, counts = jax.lax.cond(
+                    is_due(sweeps, iteration),
+                    partial(swept, iteration),
+                    lambda state, counts: (state, counts),
+                    state,
+                    counts,
+                )
+            return state, stats, counts
 
-        state, stats = jax.lax.fori_loop(0, thin, one, (state, start))
+        state, stats, counts = jax.lax.fori_loop(0, thin, one, (state, start, counts))
         stats["acceptance_rate"] = stats["acceptance_rate"] / thin.astype(dtype)
         stats["finite"] = _finite(state)
-        return state, stats
+        return state, stats, counts
 
     def observe(draw: Array, state: Any) -> dict[str, Array]:
         def lane(key: Any, u: Array, scale: Array, data: Any) -> dict[str, Array]:
@@ -194,26 +210,27 @@ def _sampling_segment(
                 scale * u, data, jax.random.fold_in(jax.random.fold_in(key, draw), _OBSERVE)
             )
 
-        return _over_lanes(lane, (0, 0, 0, 0), (0, 0, None, None))(keys, state.position, tuning.scale, data)
+        return over_lanes(lane, (0, 0, 0, 0), (0, 0, None, None))(keys, state.position, tuning.scale, data)
 
-    def body(draw: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        state, buffers = carry
-        state, stats = transitions(draw, state)
+    def body(draw: Array, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        state, buffers, counts = carry
+        state, stats, counts = transitions(draw, state, counts)
         row = (observe(first + draw, state), stats)
         buffers = jax.tree.map(lambda b, r: b.at[draw].set(r.astype(b.dtype)), buffers, row)
-        return state, buffers
+        return state, buffers, counts
 
     row_shapes = (jax.eval_shape(observe, first, state), {**start, "finite": start["diverging"]})
     buffers = jax.tree.map(lambda r: jnp.zeros((capacity, *r.shape), r.dtype), row_shapes)
-    state, (observed, stats) = jax.lax.fori_loop(0, n_draws, body, (state, buffers))
-    return SegmentResult(state, observed, stats)
+    none = no_counts(moves, target, keys, state.position, data, sweeps, inverse_temperature)
+    state, (observed, stats), counts = jax.lax.fori_loop(0, n_draws, body, (state, buffers, none))
+    return SegmentResult(state, observed, stats, counts)
 
 
 warmup_segment = jax.jit(
-    _warmup_segment, static_argnames=("sampler", "target"), donate_argnames=("q", "state")
+    _warmup_segment, static_argnames=("sampler", "target", "moves"), donate_argnames=("q", "state")
 )
 sampling_segment = jax.jit(
-    _sampling_segment, static_argnames=("sampler", "target", "capacity"), donate_argnames=("state",)
+    _sampling_segment, static_argnames=("sampler", "target", "moves", "capacity"), donate_argnames=("state",)
 )
 
 

@@ -11,11 +11,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from hiddencodes.sampling import adaptation, engine
 from hiddencodes.sampling.adaptation import Schedule, Tuning
+from hiddencodes.sampling.move import Move, MoveInfo
 from hiddencodes.sampling.sampler import Sampler
+from hiddencodes.sampling.sweeps import Sweeps
 from hiddencodes.sampling.target import Target
 
 SEGMENTS = 20
 _WARMUP_CAPACITY = 64
+# Share of warm-up after which moves begin: before, the layer has no codes yet.
+_FIRST_SWEEP = 0.35
 
 
 class Progress(NamedTuple):
@@ -83,11 +87,29 @@ class Finished(NamedTuple):
         q: Whitened positions at the last draw (seed, chain, dimension).
         tuning: What warm-up settled on.
         seconds: ``compile``, ``warmup`` and ``sampling``.
+        moves: What the moves did while sampling.
     """
 
     q: Float[Array, "seed chain dimension"]
     tuning: Tuning
     seconds: dict[str, float]
+    moves: tuple["Moved", ...] = ()
+
+
+class Moved(NamedTuple):
+    """What one move did while sampling.
+
+    Attributes:
+        name: The move.
+        codes: Names of the codes of every seed, by row and column of the counts.
+        proposed: How often a unit of the code of the row was proposed that of the column, (seed, chain, code, code).
+        accepted: How often it was accepted.
+    """
+
+    name: str
+    codes: tuple[tuple[str, ...], ...]
+    proposed: np.ndarray
+    accepted: np.ndarray
 
 
 class _Clock:
@@ -130,6 +152,10 @@ def run_chains(
     dtype: Any,
     consume: Callable[[Segment], None],
     report: Report = lambda progress: None,
+    *,
+    moves: tuple[Move, ...] = (),
+    every: int = 1,
+    start: Float[np.ndarray, "seed chain dimension"] | None = None,
 ) -> Finished:
     """Warm up and sample all lanes.
 
@@ -143,25 +169,37 @@ def run_chains(
         dtype: Floating-point type of positions and energies.
         consume: Called with every finished segment.
         report: Called between segments.
+        moves: Moves between codes.
+        every: Local transitions between two sweeps.
+        start: Where the chains start, whitened; the temperature is then the target's from the beginning. None for prior
+            draws, which are annealed.
     """
     seconds = {"compile": 0.0, "warmup": 0.0, "sampling": 0.0}
     beta = jnp.asarray(1.0 / temperature, dtype)
-    # Three independent streams: starting points, warm-up, sampling.
-    start_key, warmup_key, sampling_key = (jax.random.fold_in(key, i) for i in range(3))
+    # Independent streams: starting points, warm-up, sampling, what is learned of codes.
+    start_key, warmup_key, sampling_key, learning_key = (jax.random.fold_in(key, i) for i in range(4))
     start_keys = engine.lane_keys(start_key, plan.seeds, 1)[:, 0]
     warmup_keys = engine.lane_keys(warmup_key, plan.seeds, plan.chains)
     sampling_keys = engine.lane_keys(sampling_key, plan.seeds, plan.chains)
     zero = np.int32(0)
 
     schedule = adaptation.schedule(plan.warmup, temperature)
-    q, state = engine.init_adaptation(
-        sampler, target, start_keys, jnp.asarray(plan.superchain), jnp.zeros((), dtype)
-    )
+    if start is not None:
+        schedule = schedule._replace(log_heat=np.zeros_like(schedule.log_heat))
+    if start is None:
+        q = engine.initial_positions(
+            start_keys, jnp.asarray(plan.superchain), target.dimension, np.dtype(dtype)
+        )
+    else:
+        q = jnp.asarray(start, dtype)
+    state = engine.init_adaptation(sampler, q)
+    learned = [move.learn(target, q, data, jax.random.fold_in(learning_key, 0)) for move in moves]
+    sweeps = Sweeps(zero, tuple(each.parameters for each in learned))
     # A call with zero iterations compiles the program and changes nothing.
     report(Progress("compile", 0, 2, 0.0, float("nan"), float("nan")))
     begin = time.perf_counter()
     q, state, _ = engine.warmup_segment(
-        sampler, target, zero, zero, warmup_keys, q, state, data, beta, _rows(schedule, 0, 0)
+        sampler, target, moves, zero, zero, warmup_keys, q, state, data, beta, _rows(schedule, 0, 0), sweeps
     )
     jax.block_until_ready(q)
     seconds["compile"] += time.perf_counter() - begin
@@ -172,19 +210,35 @@ def run_chains(
     for first, n in _segments(plan.warmup, _WARMUP_CAPACITY):
         rows = _rows(schedule, first, n)
         q, state, acceptance = engine.warmup_segment(
-            sampler, target, np.int32(first), np.int32(n), warmup_keys, q, state, data, beta, rows
+            sampler,
+            target,
+            moves,
+            np.int32(first),
+            np.int32(n),
+            warmup_keys,
+            q,
+            state,
+            data,
+            beta,
+            rows,
+            sweeps,
         )
+        if moves and first + n >= _FIRST_SWEEP * plan.warmup:
+            stream = jax.random.fold_in(learning_key, first + n)
+            learned = [move.learn(target, q, data, stream) for move in moves]
+            sweeps = Sweeps(np.int32(every), tuple(each.parameters for each in learned))
         clock.tick(first + n, float(acceptance))
     seconds["warmup"] = time.perf_counter() - begin
 
     begin = time.perf_counter()
     kernel_state, tuning = engine.start_sampling(sampler, target, q, state, data, beta)
     thin = np.int32(plan.thin)
+    sweeps = sweeps._replace(every=np.int32(every))
 
     def segment(first: int, n: int, kernel_state: Any) -> engine.SegmentResult:
         return engine.sampling_segment(
-            sampler, target, plan.capacity, np.int32(first), np.int32(n), thin, sampling_keys, kernel_state, data,
-            tuning, beta,
+            sampler, target, moves, plan.capacity, np.int32(first), np.int32(n), thin, sampling_keys, kernel_state, data,
+            tuning, beta, sweeps,
         )  # fmt: skip
 
     kernel_state = segment(0, 0, kernel_state).state
@@ -194,10 +248,16 @@ def run_chains(
 
     clock = _Clock("sampling", plan.draws, plan.lanes, report)
     begin = time.perf_counter()
+    counts: list[tuple[MoveInfo, ...]] = []
     for first, n in _segments(plan.draws, plan.capacity):
-        kernel_state, observed, stats = segment(first, n, kernel_state)
+        kernel_state, observed, stats, of_moves = segment(first, n, kernel_state)
         host = jax.tree.map(lambda x, n=n: np.asarray(x)[:n], (observed, stats))
+        counts.append(jax.tree.map(np.asarray, of_moves))
         consume(Segment(first, *host))
         clock.tick(first + n, float(np.mean(host[1]["acceptance_rate"])))
     seconds["sampling"] = time.perf_counter() - begin
-    return Finished(kernel_state.position * tuning.scale[:, None, :], tuning, seconds)
+    total = jax.tree.map(lambda *leaves: sum(leaf.astype(np.int64) for leaf in leaves), *counts)
+    moved = tuple(
+        Moved(move.name, each.names, *info) for move, each, info in zip(moves, learned, total, strict=True)
+    )
+    return Finished(kernel_state.position * tuning.scale[:, None, :], tuning, seconds, moved)

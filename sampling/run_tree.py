@@ -14,7 +14,7 @@ import xarray as xr
 
 from hiddencodes.models import Posterior, class_mean_prior, nngp_kernels
 from hiddencodes.sampling.observables import Observable
-from hiddencodes.sampling.run_chains import Plan, Segment
+from hiddencodes.sampling.run_chains import Moved, Plan, Segment
 from hiddencodes.sampling.sampler import Sampler
 
 SAMPLE_DIMS = ("seed", "chain", "draw")
@@ -121,6 +121,35 @@ def segment_datasets(
     }
     result["sample_stats"] = dataset({name: ((), values) for name, values in stats.items()})
     return result
+
+
+def moved(moves: Sequence[Moved], plan: Plan) -> dict[str, xr.Dataset]:
+    """The group ``moves``: how often every move was proposed and accepted, by code before and after; none without moves.
+
+    Codes differ from seed to seed: ``codes`` names them by row and column of the counts.
+    """
+    if not moves:
+        return {}
+    n_codes = max(move.proposed.shape[-1] for move in moves)
+    names = np.full((len(moves), len(plan.seeds), n_codes), "", dtype=object)
+    for m, move in enumerate(moves):
+        for s, codes in enumerate(move.codes):
+            names[m, s, : len(codes)] = codes
+    dims = ("move", "seed", "chain", "code", "code_2")
+    dataset = xr.Dataset(
+        {
+            "proposed": (dims, np.stack([_padded(move.proposed, n_codes) for move in moves])),
+            "accepted": (dims, np.stack([_padded(move.accepted, n_codes) for move in moves])),
+            "codes": (("move", "seed", "code"), names.astype(str)),
+        },
+        {"move": [move.name for move in moves], "seed": plan.seeds, "chain": np.arange(plan.chains)},
+    )
+    return {"moves": dataset}
+
+
+def _padded(counts: np.ndarray, n_codes: int) -> np.ndarray:
+    more = n_codes - counts.shape[-1]
+    return np.pad(counts, [(0, 0), (0, 0), (0, more), (0, more)])
 
 
 def attributes(posteriors: Sequence[Posterior], sampler: Sampler, plan: Plan, **extra: Any) -> dict[str, Any]:

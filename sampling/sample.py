@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import PRNGKeyArray
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float, PRNGKeyArray
 
-from hiddencodes.models import Posterior, PosteriorData, Reduced
+from hiddencodes.models import Params, Posterior, PosteriorData, Reduced, whiten_inputs
 from hiddencodes.models.likelihood import Likelihood
+from hiddencodes.models.mlp import weight_shapes
 from hiddencodes.sampling import adaptation, arguments, memory, run_tree
+from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
 from hiddencodes.sampling.observables import Observable, default_observables
 from hiddencodes.sampling.reduced_target import reduced_target
@@ -40,6 +43,9 @@ def sample(
     observables: Sequence[Observable] | None = None,
     out: str | Path | None = None,
     precision: Precision = "float64",
+    moves: Move | Sequence[Move] = (),
+    moves_every: int = 8,
+    start: Mapping[str, Mapping[str, Any]] | None = None,
     key: int | PRNGKeyArray = 0,
     superchains: int | None = None,
     memory_limit: int | None = None,
@@ -65,6 +71,12 @@ def sample(
         out: Folder (zarr) that receives the draws segment by segment; must not exist. None keeps the run in memory.
         precision: ``"float64"``, safe at every size and temperature, or ``"float32"``.
             ``benchmarks/speed/does_float32_keep_acceptance.py`` measures where they agree and what single precision saves.
+        moves: Kernels that change codes, such as `cavity_refresh()`: sweeps over the units of a layer between local transitions.
+            A posterior that is not reduced is sampled in white coordinates then (`whiten_inputs`). They begin after 35 % of
+            warm-up. What they did is in the run's group ``moves``.
+        moves_every: Local transitions between two sweeps.
+        start: Weights of the network to start from, every array with leading axes (seed, chain). The chains then start at the target
+            temperature. None for prior draws, which are annealed.
         key: Random key, or the integer to make one from.
         superchains: Number of distinct starting points per seed; chains that share one form a superchain of the nested
             R-hat. None gives every chain its own.
@@ -92,11 +104,15 @@ def sample(
     """
     seed_numbers = arguments.seed_numbers(seeds)
     posteriors = arguments.posteriors(posterior, len(seed_numbers))
+    chosen_moves = arguments.moves(moves)
+    if chosen_moves:
+        posteriors = [p if isinstance(p, Reduced) else whiten_inputs(p) for p in posteriors]
     chosen = arguments.sampler(sampler)
     chains = arguments.count("chains", chains, 1)
     draws = arguments.count("draws", draws, 1)
     warmup = arguments.count("warmup", warmup, 0)
     thin = arguments.count("thin", thin, 1)
+    every = arguments.count("moves_every", moves_every, 1)
     starts = chains if superchains is None else arguments.count("superchains", superchains, 1)
     if chains % starts:
         raise ValueError(f"superchains: expected a divisor of chains={chains}, got {superchains!r}")
@@ -114,8 +130,12 @@ def sample(
     if observables is None:
         observables = default_observables(first.likelihood, first.task.n_test)
     recorded = arguments.observables(observables)
-    if isinstance(chosen, NumPyroNUTS) and reduced:
-        raise ValueError("sampler: numpyro_nuts samples all weights; it does not take a reduced posterior")
+    if isinstance(chosen, NumPyroNUTS) and (reduced or chosen_moves or start is not None):
+        raise ValueError(
+            "sampler: numpyro_nuts samples all weights; it takes no reduced posterior, no moves and no start"
+        )
+    if start is not None and superchains is not None:
+        raise ValueError("start: the chains start where it says, superchains would have no meaning")
     target: Network = NetworkTarget(first.mlp, first.likelihood, recorded)
     if reduced:
         target = reduced_target(reduced, recorded)
@@ -127,6 +147,9 @@ def sample(
         superchain = np.arange(chains) // (chains // starts)
         plan = Plan(seed_numbers, chains, warmup, draws, thin, superchain, capacity=1)
         arguments.check_dims(target, data, dtype)
+        for move in chosen_moves:
+            move.check(target, data)
+        q = None if start is None else starting_positions(start, posteriors, plan)
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
         capacity = max(1, min(-(-draws // SEGMENTS), int(_SEGMENT_BYTES // per_draw)))
         plan = plan._replace(capacity=capacity)
@@ -139,7 +162,7 @@ def sample(
         coords = run_tree.coordinates(first, plan)
         constants = run_tree.constants(originals, plan)
         attrs = run_tree.attributes(
-            originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan),
+            originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan, start is not None),
             coordinates=reduced[0].description if reduced else "weights",
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         )  # fmt: skip
@@ -160,18 +183,26 @@ def sample(
             finished = run_numpyro(chosen, originals, target, data, plan, random_key, consume, report)
         else:
             temperature = np.asarray([p.temperature for p in originals], float)
-            finished = run_chains(target, data, temperature, chosen, plan, random_key, dtype, consume, report)
+            finished = run_chains(
+                target, data, temperature, chosen, plan, random_key, dtype, consume, report,
+                moves=chosen_moves, every=every, start=q,
+            )  # fmt: skip
         final = _final(target, finished, data, coords)
     step_size = xr.Dataset({"step_size": (("seed",), np.asarray(finished.tuning.step_size))})
     attrs |= {"timings": json.dumps(finished.seconds), "trajectory_length": float(finished.tuning.length)}
     if path is not None:
         run_tree.write(
             path,
-            {"final": final, "tuning": step_size.assign_coords(seed=seed_numbers)},
+            {
+                "final": final,
+                "tuning": step_size.assign_coords(seed=seed_numbers),
+                **run_tree.moved(finished.moves, plan),
+            },
             {**attrs, "complete": 1},
         )
         return run_tree.open_run(path)
     groups = {name: xr.concat([c[name] for c in collected], "draw") for name in collected[0]}
+    groups |= run_tree.moved(finished.moves, plan)
     groups |= {"final": final, "tuning": step_size.assign_coords(seed=seed_numbers), **constants}
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {**attrs, "complete": 1}
@@ -188,7 +219,49 @@ def stack_data(posteriors: Sequence[Posterior], dtype: Any) -> PosteriorData:
     return jax.tree.map(stack, *(p.data() for p in posteriors))
 
 
-def _initialization(posteriors: Sequence[Posterior], plan: Plan) -> str:
+def starting_positions(
+    start: Mapping[str, Mapping[str, Any]], posteriors: Sequence[Posterior] | Sequence[Reduced], plan: Plan
+) -> Float[np.ndarray, "seed chain dimension"]:
+    """Given weights as whitened positions.
+
+    Raises:
+        ValueError: If an array is missing, too many, of another shape or not finite.
+    """
+    lanes = (len(plan.seeds), plan.chains)
+    first = posteriors[0].original if isinstance(posteriors[0], Reduced) else posteriors[0]
+    shapes = weight_shapes(first.mlp)
+    found = jax.tree.map(np.shape, start)
+    expected = jax.tree.map(lambda leaf: (*lanes, *leaf.shape), shapes)
+    if found != expected:
+        raise ValueError(f"start: expected arrays of the shapes {expected}, got {found}")
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(start)):
+        raise ValueError("start: expected finite weights, got NaN or infinity")
+
+    def position(posterior: Posterior | Reduced, weights: Params) -> np.ndarray:
+        network = posterior.posterior if isinstance(posterior, Reduced) else posterior
+        params = posterior.to_reduced(weights) if isinstance(posterior, Reduced) else weights
+        std = network.data().prior_std
+        white = {
+            n: {leaf: value / std[n][leaf] for leaf, value in layer.items()} for n, layer in params.items()
+        }
+        return np.asarray(ravel_pytree(white)[0])
+
+    return np.stack(
+        [
+            np.stack(
+                [
+                    position(p, jax.tree.map(lambda a, s=s, c=c: jnp.asarray(a[s, c]), start))
+                    for c in range(lanes[1])
+                ]
+            )
+            for s, p in enumerate(posteriors)
+        ]
+    )
+
+
+def _initialization(posteriors: Sequence[Posterior], plan: Plan, started: bool) -> str:
+    if started:
+        return "given weights, at the target temperature"
     starts = len(np.unique(plan.superchain))
     temperature = posteriors[0].temperature
     assert temperature is not None

@@ -48,6 +48,7 @@ RECEIVED = {
     "LinearSaddle",
     "MonteCarloPrediction",
     "MonteCarloSaddle",
+    "Move",
     "NNGPKernels",
     "NumPyroNUTS",
     "Outlier",
