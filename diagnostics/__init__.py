@@ -15,6 +15,10 @@ from hiddencodes.diagnostics.drift import DriftReport as DriftReport
 from hiddencodes.diagnostics.drift import autocorrelation as autocorrelation
 from hiddencodes.diagnostics.drift import code_changes as code_changes
 from hiddencodes.diagnostics.drift import drift as drift
+from hiddencodes.diagnostics.equilibrium import equilibrium as equilibrium
+from hiddencodes.diagnostics.equilibrium_report import Disagreement as Disagreement
+from hiddencodes.diagnostics.equilibrium_report import EquilibriumReport as EquilibriumReport
+from hiddencodes.diagnostics.equilibrium_report import ShareComparison as ShareComparison
 from hiddencodes.diagnostics.error_split import BiasVariance as BiasVariance
 from hiddencodes.diagnostics.error_split import ComparedPart as ComparedPart
 from hiddencodes.diagnostics.error_split import ErrorComparison as ErrorComparison

@@ -17,7 +17,9 @@ from hiddencodes.diagnostics import CodeTable as CodeTable
 from hiddencodes.diagnostics import CodeTransitions as CodeTransitions
 from hiddencodes.diagnostics import ComparedPart as ComparedPart
 from hiddencodes.diagnostics import ConvergenceReport as ConvergenceReport
+from hiddencodes.diagnostics import Disagreement as Disagreement
 from hiddencodes.diagnostics import DriftReport as DriftReport
+from hiddencodes.diagnostics import EquilibriumReport as EquilibriumReport
 from hiddencodes.diagnostics import ErrorComparison as ErrorComparison
 from hiddencodes.diagnostics import ErrorPart as ErrorPart
 from hiddencodes.diagnostics import ErrorSplit as ErrorSplit
@@ -25,6 +27,7 @@ from hiddencodes.diagnostics import LayerSymmetry as LayerSymmetry
 from hiddencodes.diagnostics import Overlap as Overlap
 from hiddencodes.diagnostics import SchemeDecision as SchemeDecision
 from hiddencodes.diagnostics import SchemeReport as SchemeReport
+from hiddencodes.diagnostics import ShareComparison as ShareComparison
 from hiddencodes.diagnostics import SymmetryBreakingReport as SymmetryBreakingReport
 from hiddencodes.diagnostics import autocorrelation as autocorrelation
 from hiddencodes.diagnostics import bias_variance as bias_variance
@@ -39,6 +42,7 @@ from hiddencodes.diagnostics import coding_scheme as coding_scheme
 from hiddencodes.diagnostics import compare_bias_variance as compare_bias_variance
 from hiddencodes.diagnostics import convergence as convergence
 from hiddencodes.diagnostics import drift as drift
+from hiddencodes.diagnostics import equilibrium as equilibrium
 from hiddencodes.diagnostics import outlier_units as outlier_units
 from hiddencodes.diagnostics import participation_ratio as participation_ratio
 from hiddencodes.diagnostics import symmetry_breaking as symmetry_breaking
@@ -93,11 +97,14 @@ from hiddencodes.sampling import NumPyroNUTS as NumPyroNUTS
 from hiddencodes.sampling import Observable as Observable
 from hiddencodes.sampling import Progress as Progress
 from hiddencodes.sampling import Sampler as Sampler
+from hiddencodes.sampling import Start as Start
 from hiddencodes.sampling import adjusted_mclmc as adjusted_mclmc
 from hiddencodes.sampling import cavity_refresh as cavity_refresh
+from hiddencodes.sampling import composition_start as composition_start
 from hiddencodes.sampling import conditional_test_predictions as conditional_test_predictions
 from hiddencodes.sampling import conditional_test_variance as conditional_test_variance
 from hiddencodes.sampling import default_observables as default_observables
+from hiddencodes.sampling import final_weights as final_weights
 from hiddencodes.sampling import hmc as hmc
 from hiddencodes.sampling import mala as mala
 from hiddencodes.sampling import numpyro_nuts as numpyro_nuts

@@ -95,6 +95,7 @@ def _verdicts(summary: Mapping[str, Any]) -> Html:
             scheme_badge(scheme),
             tag("small", decided),
             join([badge(word, good=chain["ok"]), tag("div", tag("small", why), class_="lead")], ""),
+            _certificate(network["equilibrium"]),
         ]
 
     rows = [row(label, network) for label, network in summary["networks"].items()]
@@ -109,10 +110,20 @@ def _verdicts(summary: Mapping[str, Any]) -> Html:
         " – each code is shared by many units; ",  # noqa: RUF001
         tag("strong", "sparse"),
         " – few units carry codes (arXiv 2406.16689). Convergence is judged by quantities that do not change when hidden "  # noqa: RUF001
-        "units are permuted; it says that the chains agree, not that they have seen everything.",
+        "units are permuted; it says that the chains agree, not that they have seen everything. Equilibrium is claimed only "
+        "with a certificate: chains that started with deliberately wrong shares of codes, or at an exact draw of the "
+        "posterior, must end alike.",
         class_="lead",
     )
-    return join([table(["network", "scheme", "decided by", "chains"], rows), note])
+    return join([table(["network", "scheme", "decided by", "chains", "equilibrium"], rows), note])
+
+
+def _certificate(equilibrium: Mapping[str, Any]) -> Html:
+    if equilibrium["certificate"] == "none":
+        return tag("small", "no certificate was run")
+    word = f"{'' if equilibrium['ok'] else 'not '}equilibrated"
+    why = equilibrium["verdict"].partition(": ")[2]
+    return join([badge(word, good=equilibrium["ok"]), tag("div", tag("small", why), class_="lead")], "")
 
 
 def one_reason(convergence: Mapping[str, Any]) -> str:

@@ -9,7 +9,14 @@ from typing import Any, cast
 import numpy as np
 import xarray as xr
 
-from hiddencodes.diagnostics import code_table, coding_scheme, convergence, drift, symmetry_breaking
+from hiddencodes.diagnostics import (
+    code_table,
+    coding_scheme,
+    convergence,
+    drift,
+    equilibrium,
+    symmetry_breaking,
+)
 from hiddencodes.diagnostics.error_split import ErrorPart, ErrorSplit
 from hiddencodes.diagnostics.generalization import bias_variance
 from hiddencodes.diagnostics.monte_carlo import chain_mean
@@ -83,6 +90,7 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
     moves = attempt("drift", lambda: drift(run).to_dict()) if usable else None
     symmetry = attempt("symmetry", lambda: symmetry_breaking(run).to_dict()) if usable else None
     chains = attempt("convergence", lambda: convergence(run).to_dict())
+    certified = attempt("equilibrium", lambda: equilibrium(run).to_dict())
     errors = attempt("errors", lambda: prediction_errors(run))
     return {
         "sizes": {name: int(sizes[name]) for name in ("seed", "chain", "draw")},
@@ -92,6 +100,7 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
         "drift": moves,
         "symmetry": symmetry,
         "convergence": chains or _unjudged_chains(undecided["convergence"]),
+        "equilibrium": certified or _uncertified(undecided["equilibrium"]),
         "errors": errors or [],
         "undecided": undecided,
         "model": model_of(run),
@@ -123,6 +132,17 @@ def _unjudged_chains(message: str) -> dict[str, Any]:
         "excluded": [],
         "sampler": {"divergences": None, "acceptance": {}, "gradients_per_draw": {}},
         "table": [],
+    }
+
+
+def _uncertified(message: str) -> dict[str, Any]:
+    """What stands for the certificate of equilibrium of a run that could not be judged."""
+    return {
+        "certificate": "none",
+        "ok": False,
+        "verdict": f"undecided: {message}",
+        "reasons": [message],
+        "shares": [],
     }
 
 

@@ -18,3 +18,6 @@ from hiddencodes.sampling.run_chains import Progress as Progress
 from hiddencodes.sampling.run_tree import open_run as open_run
 from hiddencodes.sampling.sample import sample as sample
 from hiddencodes.sampling.sampler import Sampler as Sampler
+from hiddencodes.sampling.starts import Start as Start
+from hiddencodes.sampling.starts import composition_start as composition_start
+from hiddencodes.sampling.starts import final_weights as final_weights

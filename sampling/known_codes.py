@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 # Rows of the table: the most frequent codes, and one for everything else. Its size never changes, so nothing compiles anew.
 CAPACITY = 16
@@ -25,6 +25,20 @@ class CodeTable(NamedTuple):
     activation: Float[np.ndarray, "code pattern"]
 
 
+def unit_codes(
+    phi: Float[np.ndarray, "unit pattern"], labels: Int[np.ndarray, " pattern"], n_classes: int
+) -> tuple[Bool[np.ndarray, "unit class"], Float[np.ndarray, "unit class"]]:
+    """Codes of units and the class means behind them: a class is on above the middle of the range of all class means."""
+    averages = (labels[:, None] == np.arange(n_classes)) / np.bincount(labels, minlength=n_classes)
+    class_means = phi @ averages
+    return class_means > 0.5 * (np.min(class_means) + np.max(class_means)), class_means
+
+
+def code_name(bits: Bool[np.ndarray, "unit class"]) -> Shaped[np.ndarray, " unit"]:
+    """One digit per class."""
+    return np.array(["".join("1" if bit else "0" for bit in row) for row in bits])
+
+
 def known_codes(
     phi: Float[np.ndarray, "unit pattern"],
     alpha: Float[np.ndarray, "unit output"],
@@ -33,8 +47,7 @@ def known_codes(
 ) -> tuple[CodeTable, tuple[str, ...]]:
     """Codes from samples: units pooled over chains.
 
-    A class belongs to a unit's code if its mean activation is above the middle of the range of all class means. Mean
-    activations are those of a class, for all of its patterns. One more row stands for everything else, so that codes that no
+    See `unit_codes`. Mean activations are those of a class, for all of its patterns. One more row stands for everything else, so that codes that no
     chain has seen yet can be found.
 
     Args:
@@ -46,9 +59,7 @@ def known_codes(
     Returns:
         The table of `CAPACITY` rows, and the names of the rows that are used: one digit per class, and "rest".
     """
-    averages = (labels[:, None] == np.arange(n_classes)) / np.bincount(labels, minlength=n_classes)
-    class_means = phi @ averages
-    bits = class_means > 0.5 * (np.min(class_means) + np.max(class_means))
+    bits, class_means = unit_codes(phi, labels, n_classes)
     found, index, counts = np.unique(bits, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")[: CAPACITY - 1]
     n_outputs = alpha.shape[1]
@@ -76,5 +87,4 @@ def known_codes(
         _REST_INFLATION * spread.T @ spread / len(alpha) + 0.1 * np.eye(n_outputs)
     )
     activation[rest] = class_means.mean(axis=0)[labels]
-    names = tuple("".join("1" if bit else "0" for bit in found[k]) for k in order)
-    return CodeTable(log_weight, mean, factor, activation), (*names, "rest")
+    return CodeTable(log_weight, mean, factor, activation), (*code_name(found[order]).tolist(), "rest")

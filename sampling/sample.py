@@ -10,23 +10,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from hiddencodes.models import Params, Posterior, PosteriorData, Reduced, whiten_inputs
+from hiddencodes.models import Posterior, PosteriorData, Reduced, whiten_inputs
 from hiddencodes.models.likelihood import Likelihood
-from hiddencodes.models.mlp import weight_shapes
-from hiddencodes.sampling import adaptation, arguments, memory, run_tree
+from hiddencodes.sampling import adaptation, arguments, memory, run_tree, starts
 from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
 from hiddencodes.sampling.observables import Observable, default_observables
 from hiddencodes.sampling.reduced_target import reduced_target
-from hiddencodes.sampling.run_chains import SEGMENTS, Finished, Plan, Report, Segment, run_chains
+from hiddencodes.sampling.run_chains import SEGMENTS, Plan, Report, Segment, run_chains
 from hiddencodes.sampling.sampler import Sampler
+from hiddencodes.sampling.starts import Start
 from hiddencodes.sampling.target import Network, NetworkTarget
 
 Precision = Literal["float64", "float32"]
 
+# Folded into the run's key: the stream from which weights are drawn that are not sampled but kept at the end.
+_LAST_WEIGHTS = 4
 # A segment's buffer on the device is kept below this, so that memory does not grow with the number of draws.
 _SEGMENT_BYTES = 256e6
 
@@ -45,7 +46,7 @@ def sample(
     precision: Precision = "float64",
     moves: Move | Sequence[Move] = (),
     moves_every: int = 8,
-    start: Mapping[str, Mapping[str, Any]] | None = None,
+    start: Start | Mapping[str, Mapping[str, Any]] | None = None,
     key: int | PRNGKeyArray = 0,
     superchains: int | None = None,
     memory_limit: int | None = None,
@@ -75,8 +76,8 @@ def sample(
             A posterior that is not reduced is sampled in white coordinates then (`whiten_inputs`). They begin after 35 % of
             warm-up. What they did is in the run's group ``moves``.
         moves_every: Local transitions between two sweeps.
-        start: Weights of the network to start from, every array with leading axes (seed, chain). The chains then start at the target
-            temperature. None for prior draws, which are annealed.
+        start: Weights of the network to start from, every array with leading axes (seed, chain), such as `final_weights` of another
+            run, or a `Start`. The chains then start at the target temperature. None for prior draws, which are annealed.
         key: Random key, or the integer to make one from.
         superchains: Number of distinct starting points per seed; chains that share one form a superchain of the nested
             R-hat. None gives every chain its own.
@@ -85,7 +86,7 @@ def sample(
         verbose: Print the memory budget to the standard error stream before compiling.
 
     Returns:
-        A run with the groups ``posterior`` (invariant observables), ``units``, ``sample_stats``, ``final``,
+        A run with the groups ``posterior`` (invariant observables), ``units``, ``sample_stats``, ``final``, ``weights``,
         ``constant_data`` and ``observed_data``; the leading axes are ``seed, chain, draw``. ArviZ reads it as it is.
 
     Raises:
@@ -113,8 +114,8 @@ def sample(
     warmup = arguments.count("warmup", warmup, 0)
     thin = arguments.count("thin", thin, 1)
     every = arguments.count("moves_every", moves_every, 1)
-    starts = chains if superchains is None else arguments.count("superchains", superchains, 1)
-    if chains % starts:
+    n_starts = chains if superchains is None else arguments.count("superchains", superchains, 1)
+    if chains % n_starts:
         raise ValueError(f"superchains: expected a divisor of chains={chains}, got {superchains!r}")
     if precision not in ("float64", "float32"):
         raise ValueError(f"precision: expected 'float64' or 'float32', got {precision!r}")
@@ -134,8 +135,8 @@ def sample(
         raise ValueError(
             "sampler: numpyro_nuts samples all weights; it takes no reduced posterior, no moves and no start"
         )
-    if start is not None and superchains is not None:
-        raise ValueError("start: the chains start where it says, superchains would have no meaning")
+    if isinstance(start, Start) and superchains is not None:
+        raise ValueError(f"superchains: the start says which chains belong together, got {superchains!r}")
     target: Network = NetworkTarget(first.mlp, first.likelihood, recorded)
     if reduced:
         target = reduced_target(reduced, recorded)
@@ -144,12 +145,16 @@ def sample(
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
         dtype = np.dtype(precision)
         data = stack_data([p.posterior for p in reduced] or originals, dtype)
-        superchain = np.arange(chains) // (chains // starts)
+        given = start if isinstance(start, Start) else None
+        superchain = np.arange(chains) // (chains // n_starts) if given is None else given.superchain
+        if len(superchain) != chains:
+            raise ValueError(f"start: it is for {len(superchain)} chains, got chains={chains}")
         plan = Plan(seed_numbers, chains, warmup, draws, thin, superchain, capacity=1)
         arguments.check_dims(target, data, dtype)
         for move in chosen_moves:
             move.check(target, data)
-        q = None if start is None else starting_positions(start, posteriors, plan)
+        weights = start.weights if isinstance(start, Start) else start
+        q = None if weights is None else starts.to_positions(weights, posteriors, chains)
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
         capacity = max(1, min(-(-draws // SEGMENTS), int(_SEGMENT_BYTES // per_draw)))
         plan = plan._replace(capacity=capacity)
@@ -162,7 +167,8 @@ def sample(
         coords = run_tree.coordinates(first, plan)
         constants = run_tree.constants(originals, plan)
         attrs = run_tree.attributes(
-            originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan, start is not None),
+            originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan, start),
+            certificate=given.certificate if given else "none",
             coordinates=reduced[0].description if reduced else "weights",
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         )  # fmt: skip
@@ -187,24 +193,21 @@ def sample(
                 target, data, temperature, chosen, plan, random_key, dtype, consume, report,
                 moves=chosen_moves, every=every, start=q,
             )  # fmt: skip
-        final = _final(target, finished, data, coords)
+        ends = {"final": _activations(target, finished.q, data, coords)}
+        if q is not None:
+            ends["initial"] = _activations(target, jnp.asarray(q, dtype), data, coords)
+        last_key = jax.random.fold_in(random_key, _LAST_WEIGHTS)
+        last = starts.to_weights(finished.q, posteriors, target.shapes(), last_key)
+        lanes = {name: coords[name] for name in ("seed", "chain")}
+        ends["weights"] = starts.named_weights(last).assign_coords(lanes)
     step_size = xr.Dataset({"step_size": (("seed",), np.asarray(finished.tuning.step_size))})
+    ends |= {"tuning": step_size.assign_coords(seed=seed_numbers), **run_tree.moved(finished.moves, plan)}
     attrs |= {"timings": json.dumps(finished.seconds), "trajectory_length": float(finished.tuning.length)}
     if path is not None:
-        run_tree.write(
-            path,
-            {
-                "final": final,
-                "tuning": step_size.assign_coords(seed=seed_numbers),
-                **run_tree.moved(finished.moves, plan),
-            },
-            {**attrs, "complete": 1},
-        )
+        run_tree.write(path, ends, {**attrs, "complete": 1})
         return run_tree.open_run(path)
     groups = {name: xr.concat([c[name] for c in collected], "draw") for name in collected[0]}
-    groups |= run_tree.moved(finished.moves, plan)
-    groups |= {"final": final, "tuning": step_size.assign_coords(seed=seed_numbers), **constants}
-    tree = xr.DataTree.from_dict(groups)
+    tree = xr.DataTree.from_dict({**groups, **ends, **constants})
     tree.attrs = {**attrs, "complete": 1}
     return tree
 
@@ -219,67 +222,27 @@ def stack_data(posteriors: Sequence[Posterior], dtype: Any) -> PosteriorData:
     return jax.tree.map(stack, *(p.data() for p in posteriors))
 
 
-def starting_positions(
-    start: Mapping[str, Mapping[str, Any]], posteriors: Sequence[Posterior] | Sequence[Reduced], plan: Plan
-) -> Float[np.ndarray, "seed chain dimension"]:
-    """Given weights as whitened positions.
-
-    Raises:
-        ValueError: If an array is missing, too many, of another shape or not finite.
-    """
-    lanes = (len(plan.seeds), plan.chains)
-    first = posteriors[0].original if isinstance(posteriors[0], Reduced) else posteriors[0]
-    shapes = weight_shapes(first.mlp)
-    found = jax.tree.map(np.shape, start)
-    expected = jax.tree.map(lambda leaf: (*lanes, *leaf.shape), shapes)
-    if found != expected:
-        raise ValueError(f"start: expected arrays of the shapes {expected}, got {found}")
-    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(start)):
-        raise ValueError("start: expected finite weights, got NaN or infinity")
-
-    def position(posterior: Posterior | Reduced, weights: Params) -> np.ndarray:
-        network = posterior.posterior if isinstance(posterior, Reduced) else posterior
-        params = posterior.to_reduced(weights) if isinstance(posterior, Reduced) else weights
-        std = network.data().prior_std
-        white = {
-            n: {leaf: value / std[n][leaf] for leaf, value in layer.items()} for n, layer in params.items()
-        }
-        return np.asarray(ravel_pytree(white)[0])
-
-    return np.stack(
-        [
-            np.stack(
-                [
-                    position(p, jax.tree.map(lambda a, s=s, c=c: jnp.asarray(a[s, c]), start))
-                    for c in range(lanes[1])
-                ]
-            )
-            for s, p in enumerate(posteriors)
-        ]
-    )
-
-
-def _initialization(posteriors: Sequence[Posterior], plan: Plan, started: bool) -> str:
-    if started:
-        return "given weights, at the target temperature"
-    starts = len(np.unique(plan.superchain))
+def _initialization(posteriors: Sequence[Posterior], plan: Plan, start: object) -> str:
+    if start is not None:
+        return start.description if isinstance(start, Start) else "given weights, at the target temperature"
+    n_starts = len(np.unique(plan.superchain))
     temperature = posteriors[0].temperature
     assert temperature is not None
-    text = f"{starts} independent prior draws per seed"
+    text = f"{n_starts} independent prior draws per seed"
     if temperature < adaptation.ANNEAL_FROM and plan.warmup:
         text += f", temperature annealed from {adaptation.ANNEAL_FROM:g} to {temperature:.3g}"
     return text
 
 
-def _final(target: Network, finished: Finished, data: PosteriorData, coords: dict[str, Any]) -> xr.Dataset:
-    """Activations of every unit on every training pattern at the last draw, in single precision."""
-    activations = _final_activations(target, finished.q, data)
+def _activations(target: Network, q: Any, data: PosteriorData, coords: dict[str, Any]) -> xr.Dataset:
+    """Activations of every unit on every training pattern, in single precision."""
+    activations = _all_hidden(target, q, data)
     dims = ("seed", "chain", "layer", "unit", "pattern")
     dataset = xr.Dataset({"activations": (dims, np.asarray(activations, np.float32))})
     return dataset.assign_coords({name: coords[name] for name in dims})
 
 
-def _final_activations_(target: Network, q: Any, data: PosteriorData) -> Any:
+def _all_hidden_(target: Network, q: Any, data: PosteriorData) -> Any:
     def of_lane(q: Any, data: PosteriorData) -> Any:
         return jnp.stack([h.T for h in target.hidden(q, data)])
 
@@ -287,4 +250,4 @@ def _final_activations_(target: Network, q: Any, data: PosteriorData) -> Any:
     return jax.vmap(of_chain)(q, data)
 
 
-_final_activations = jax.jit(_final_activations_, static_argnums=0)
+_all_hidden = jax.jit(_all_hidden_, static_argnums=0)

@@ -58,6 +58,10 @@ class Network(Target, Protocol):
         """What is recorded."""
         ...
 
+    def shapes(self) -> Shapes:
+        """The shapes of the weights that are sampled."""
+        ...
+
     def hidden(self, q: Float[Array, " dimension"], data: PosteriorData) -> tuple[Array, ...]:
         """Activations of every hidden layer on the training patterns, (pattern, unit) each."""
         ...
@@ -121,6 +125,10 @@ class NetworkTarget:
     def dimension(self) -> int:
         """Number of weights and biases."""
         return self.mlp.n_parameters
+
+    def shapes(self) -> Shapes:
+        """The shapes of all weights."""
+        return weight_shapes(self.mlp)
 
     def groups(self) -> Int[np.ndarray, " dimension"]:
         """See `exchangeable`."""

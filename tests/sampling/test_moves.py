@@ -8,8 +8,7 @@ from statistics_of_chains import assert_means_agree
 
 import hiddencodes as hc
 from hiddencodes.sampling.reduced_target import reduced_target
-from hiddencodes.sampling.run_chains import Plan
-from hiddencodes.sampling.sample import starting_positions
+from hiddencodes.sampling.starts import to_positions
 from hiddencodes.sampling.target import NetworkTarget
 
 NAMES = ("kernel_blocks", "readout_overlap", "train_loss", "test_predictions")
@@ -51,13 +50,12 @@ def test_chains_start_where_they_are_told(small_posterior, small_settings, reduc
     x = jnp.asarray(small_posterior.task.x_train)
     expected = jax.vmap(jax.vmap(lambda w: small_posterior.mlp.apply(w, x).postactivations[0]))(weights)
     posterior = small_posterior if reduce is None else reduce(small_posterior)
-    plan = Plan(np.arange(2), chains=3, warmup=0, draws=1, thin=1, superchain=np.arange(3), capacity=1)
     with jax.enable_x64(True):
         target = NetworkTarget(small_posterior.mlp, small_posterior.likelihood, ())
         if reduce is not None:
             target = reduced_target([posterior], ())
         network = small_posterior if reduce is None else posterior.posterior
-        q = starting_positions(weights, [posterior, posterior], plan)
+        q = to_positions(weights, [posterior, posterior], 3)
         found = jax.vmap(jax.vmap(lambda q: target.hidden(q, network.data())[0]))(jnp.asarray(q))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     run = hc.sample(posterior, start=weights, **small_settings)

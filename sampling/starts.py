@@ -1,0 +1,292 @@
+"""Where chains start: given weights as positions, positions as weights, and starts that are wrong on purpose.
+
+Chains that agree prove little if they started alike. `composition_start` makes networks whose units have the codes of an
+annealed run in other shares; `teacher_start` makes networks of which one is an exact draw of its posterior.
+"""
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from hiddencodes.models import Params, Posterior, Reduced, draw_readout, readout_weight
+from hiddencodes.models.mlp import weight_shapes
+from hiddencodes.sampling.known_codes import code_name, unit_codes
+from hiddencodes.sampling.target import Shapes, unflatten
+
+# How far shares of units may be from adding up to one.
+_ROUNDING = 1e-9
+
+
+class Start(NamedTuple):
+    """Weights that chains start from.
+
+    Attributes:
+        weights: Of the network, every array with leading axes (seed, chain).
+        superchain: Chains with equal numbers have the same kind of start, (chain,).
+        certificate: What agreement of the superchains certifies: ``"compositions"`` or ``"teacher"``.
+        description: The starts in words.
+    """
+
+    weights: Params
+    superchain: Int[np.ndarray, " chain"]
+    certificate: str
+    description: str
+
+
+def composition_start(
+    posterior: Posterior | Reduced,
+    run: xr.DataTree,
+    shares: Sequence[Mapping[str, float]],
+    *,
+    chains: int = 8,
+    key: int = 0,
+) -> Start:
+    """Networks with given shares of codes, put together from the units at the end of a run.
+
+    Every composition names the shares of some codes; those not named keep their proportions among the rest. Units are
+    taken at random, from all chains of a seed, and their readouts are then drawn from the exact law given the hidden
+    layer, so that only the composition is wrong. A code is the set of classes with mean activation above the middle of
+    the range of all class means.
+
+    Args:
+        posterior: What was sampled: one hidden layer, Gaussian likelihood.
+        run: A run of it that was annealed, long enough for the layer to have its codes.
+        shares: One composition per superchain, such as ``[{"111": 0.25}, {"111": 0.0}]``.
+        chains: Chains per seed, a multiple of the number of compositions.
+        key: Integer for the random choice of units.
+
+    Returns:
+        A `Start` for `sample`.
+
+    Raises:
+        ValueError: If the network has several layers, shares are out of range, or a code that is asked for has no unit.
+
+    Example:
+        >>> from hiddencodes.models import MLP, mean_field, sigmoidal
+        >>> from hiddencodes.sampling import sample
+        >>> from hiddencodes.tasks import orthogonal_classes
+        >>> task = orthogonal_classes(n_train=8)
+        >>> posterior = Posterior(MLP(task.n_inputs, 3, 10, 1, sigmoidal, mean_field), task, n_temperature=0.01)
+        >>> run = sample(posterior, chains=2, draws=1, warmup=100, verbose=False)
+        >>> name = str(codes_of(run)[0, 0, 0])
+        >>> start = composition_start(posterior, run, [{name: 0.2}, {name: 1.0}], chains=4)
+        >>> start.certificate, start.superchain.tolist()
+        ('compositions', [0, 0, 1, 1])
+    """
+    original = posterior.original if isinstance(posterior, Reduced) else posterior
+    if original.mlp.depth != 1:
+        raise ValueError(f"posterior: expected one hidden layer, got {original.mlp.depth}")
+    if len(shares) < 2 or chains % len(shares):
+        raise ValueError(
+            f"shares: expected two compositions or more, and chains={chains} a multiple of their number, got {len(shares)}"
+        )
+    rng = np.random.default_rng(operator.index(key))
+    names = codes_of(run)
+    weights = final_weights(run)
+    n_seeds, width = names.shape[0], names.shape[2]
+    superchain = np.repeat(np.arange(len(shares)), chains // len(shares))
+    chosen = np.stack(
+        [
+            np.stack([_choose(rng, names[s].ravel(), shares[g], width) for g in superchain.tolist()])
+            for s in range(n_seeds)
+        ]
+    )
+
+    def pick(leaf: Any) -> np.ndarray:
+        array = np.asarray(leaf)  # (seed, chain, ..., unit)
+        pool = np.moveaxis(array, -1, 2).reshape(n_seeds, -1, *array.shape[2:-1])
+        picked = np.stack([pool[s][chosen[s]] for s in range(n_seeds)])  # (seed, chain, unit, ...)
+        return np.moveaxis(picked, 2, -1)
+
+    hidden = {leaf: jnp.asarray(pick(value)) for leaf, value in weights["hidden_1"].items()}
+    keys = jax.random.split(jax.random.key(key), (n_seeds, chains))
+    std = original.data().prior_std["readout"]["kernel"]
+    temperature, x = original.temperature, jnp.asarray(original.task.x_train)
+    assert temperature is not None
+
+    def readout(key: Any, hidden: Any) -> Any:
+        dtype = hidden["kernel"].dtype
+        zeros = {"kernel": jnp.zeros((width, original.mlp.n_outputs), dtype)}
+        phi = original.mlp.apply({"hidden_1": hidden, "readout": zeros}, x.astype(dtype)).postactivations[-1]
+        y = jnp.asarray(original.task.y_train, dtype)
+        return jnp.asarray(std, dtype) * draw_readout(
+            key, phi, y, readout_weight(original.mlp, std), temperature
+        )
+
+    drawn = jax.jit(jax.vmap(jax.vmap(readout)))(keys, hidden)
+    text = "; ".join(", ".join(f"{code} = {share:g}" for code, share in each.items()) for each in shares)
+    return Start(
+        {"hidden_1": hidden, "readout": {"kernel": drawn}},
+        superchain,
+        "compositions",
+        f"{len(shares)} compositions: {text}",
+    )
+
+
+def _choose(
+    rng: np.random.Generator, names: np.ndarray, shares: Mapping[str, float], width: int
+) -> Int[np.ndarray, " unit"]:
+    """Indices of units of a pool such that codes have the shares that are asked for."""
+    total = sum(shares.values())
+    if any(not 0.0 <= share <= 1.0 for share in shares.values()) or total > 1.0 + _ROUNDING:
+        raise ValueError(f"shares: expected numbers from 0 to 1 that add up to 1 at most, got {dict(shares)}")
+    others = np.flatnonzero(~np.isin(names, list(shares)))
+    counts = {code: round(share * width) for code, share in shares.items()}
+    left = width - sum(counts.values())
+    parts: list[np.ndarray] = []
+    for code, count in counts.items():
+        pool = np.flatnonzero(names == code)
+        if count and not len(pool):
+            raise ValueError(
+                f"shares: no unit of the run has the code {code!r}; it has {sorted(set(names.tolist()))}"
+            )
+        parts.append(rng.choice(pool, count, replace=count > len(pool)) if count else np.zeros(0, int))
+    if left and not len(others):
+        raise ValueError(
+            f"shares: {dict(shares)} leaves {left} of {width} units without a code, and the run has no other"
+        )
+    parts.append(rng.choice(others, left, replace=left > len(others)) if left else np.zeros(0, int))
+    return np.concatenate(parts).astype(int)
+
+
+def codes_of(run: xr.DataTree) -> np.ndarray:
+    """Names of the codes of all units of the last layer at the end of a run, (seed, chain, unit)."""
+    final, constant = run["final"], run["constant_data"]
+    activations = np.asarray(final["activations"].values)[:, :, -1]  # (seed, chain, unit, pattern)
+    n_classes = run["posterior"].sizes["class"]
+    names = [
+        code_name(unit_codes(phi.reshape(-1, phi.shape[-1]), labels, n_classes)[0]).reshape(phi.shape[:2])
+        for phi, labels in zip(activations, np.asarray(constant["labels_train"].values), strict=True)
+    ]
+    return np.stack(names)
+
+
+def final_weights(run: xr.DataTree) -> Params:
+    """Weights of the network at the last draw of every chain.
+
+    Weights that were not sampled (see `hiddencodes.models.reductions`) were drawn from their exact law given the others.
+
+    Args:
+        run: What `sample` returned.
+
+    Returns:
+        Weights with leading axes (seed, chain); they fit ``start`` of `sample`.
+
+    Raises:
+        ValueError: If the run did not keep its weights.
+
+    Example:
+        >>> from hiddencodes.models import MLP, Posterior, mean_field, sigmoidal
+        >>> from hiddencodes.sampling import sample
+        >>> from hiddencodes.tasks import orthogonal_classes
+        >>> task = orthogonal_classes(n_train=8)
+        >>> posterior = Posterior(MLP(task.n_inputs, 3, 10, 1, sigmoidal, mean_field), task, n_temperature=0.1)
+        >>> run = sample(posterior, chains=2, draws=1, warmup=10, verbose=False)
+        >>> final_weights(run)["readout"]["kernel"].shape
+        (1, 2, 10, 3)
+    """
+    if "weights" not in run.children:
+        raise ValueError(f"run: no group 'weights', it has {sorted(run.children)}")
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in run["weights"].data_vars.items():
+        layer, _, leaf = str(name).rpartition("_")
+        found.setdefault(layer, {})[leaf] = jnp.asarray(np.asarray(values.values))
+    return found
+
+
+def named_weights(weights: Params) -> xr.Dataset:
+    """Weights as a data set, for a run's group ``weights``: ``hidden_1_kernel (seed, chain, from_1, to_1)`` and so on."""
+    variables = {
+        f"{layer}_{leaf}": (
+            (
+                "seed",
+                "chain",
+                *(f"{layer}_{axis}" for axis in (("to",) if leaf == "bias" else ("from", "to"))),
+            ),
+            np.asarray(values),
+        )
+        for layer, leaves in weights.items()
+        for leaf, values in leaves.items()
+    }
+    return xr.Dataset(variables)
+
+
+def to_positions(
+    start: Mapping[str, Mapping[str, Any]],
+    posteriors: Sequence[Posterior] | Sequence[Reduced],
+    chains: int,
+) -> Float[np.ndarray, "seed chain dimension"]:
+    """Given weights as whitened positions.
+
+    Raises:
+        ValueError: If an array is missing, too many, of another shape or not finite.
+    """
+    lanes = (len(posteriors), chains)
+    first = posteriors[0].original if isinstance(posteriors[0], Reduced) else posteriors[0]
+    found = jax.tree.map(np.shape, start)
+    expected = jax.tree.map(lambda leaf: (*lanes, *leaf.shape), weight_shapes(first.mlp))
+    if found != expected:
+        raise ValueError(f"start: expected arrays of the shapes {expected}, got {found}")
+    if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(start)):
+        raise ValueError("start: expected finite weights, got NaN or infinity")
+
+    def of_seed(posterior: Posterior | Reduced, weights: Any) -> np.ndarray:
+        network = posterior.posterior if isinstance(posterior, Reduced) else posterior
+        std = network.data().prior_std
+
+        def position(weights: Any) -> Any:
+            params = posterior.to_reduced(weights) if isinstance(posterior, Reduced) else weights
+            return ravel_pytree(
+                {
+                    n: {leaf: value / jnp.asarray(std[n][leaf], value.dtype) for leaf, value in layer.items()}
+                    for n, layer in params.items()
+                }
+            )[0]
+
+        return np.asarray(jax.vmap(position)(weights))
+
+    seeds = range(len(posteriors))
+    return np.stack(
+        [of_seed(posteriors[s], jax.tree.map(lambda a, s=s: jnp.asarray(a[s]), start)) for s in seeds]
+    )
+
+
+def to_weights(
+    q: Float[Array, "seed chain dimension"],
+    posteriors: Sequence[Posterior] | Sequence[Reduced],
+    shapes: Shapes,
+    key: PRNGKeyArray,
+) -> Params:
+    """Weights of the network at whitened positions; what is not sampled is drawn.
+
+    Args:
+        q: Positions.
+        posteriors: One per seed, in the coordinates of the positions.
+        shapes: Shapes of the weights that are sampled.
+        key: Random key.
+    """
+
+    def of_seed(posterior: Posterior | Reduced, q: Array, key: PRNGKeyArray) -> Params:
+        network = posterior.posterior if isinstance(posterior, Reduced) else posterior
+        std = network.data().prior_std
+
+        def weights(key: PRNGKeyArray, q: Array) -> Params:
+            params = {
+                layer: {
+                    leaf: value * jnp.asarray(std[layer][leaf], q.dtype) for leaf, value in leaves.items()
+                }
+                for layer, leaves in unflatten(shapes, q).items()
+            }
+            return posterior.from_reduced(key, params) if isinstance(posterior, Reduced) else params
+
+        return jax.vmap(weights)(jax.random.split(key, len(q)), q)
+
+    each = [of_seed(p, q[s], jax.random.fold_in(key, s)) for s, p in enumerate(posteriors)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
