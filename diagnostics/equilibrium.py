@@ -34,7 +34,7 @@ from hiddencodes.tasks.arguments import Number
 
 # Probability that chains in equilibrium are refused because of one of all compared entries.
 FALSE_ALARM = 0.01
-# Codes with a smaller share of the units, at the start and in the draws, are not compared: a few units visit them now and then.
+# Codes with a smaller share of the draws of every superchain are not compared: a few units visit them now and then.
 RARE = 0.01
 
 
@@ -229,15 +229,16 @@ def _shares(
     first = codes(class_means(before, labels, n_classes), rule)
     powers = 1 << np.arange(n_classes - 1, -1, -1, dtype=np.int64)
     number, start = bits @ powers, first @ powers
-    largest = {
-        value: max((number == value).mean(), (start == value).mean())
-        for value in np.union1d(np.unique(number), np.unique(start)).tolist()
-    }
-    found = [value for value, share in largest.items() if share >= RARE]
+    groups = np.unique(superchain[keep])
+    values = np.union1d(np.unique(number), np.unique(start)).tolist()
+    found = [
+        value
+        for value in values
+        if max((number == value)[superchain[keep] == g].mean() for g in groups) >= RARE
+    ]
     names = [format(value, f"0{n_classes}b") for value in found]
     x = np.stack([(number == value).mean(-1) for value in found])
     mean, error, _ = _by_group(x, superchain[keep])
-    groups = np.unique(superchain[keep])
     table = [
         ShareComparison(
             seed, layer + 1, name,

@@ -119,9 +119,9 @@ def refresh(
         quadratic = size * diagonal[None, :]
         linear = alpha @ products[:, :n_outputs].T - size * products.T[n_outputs + code]
         linear = linear + quadratic * codes.activation[code]
-        densities = jax.vmap(unit_density.polygons, in_axes=(0, 0, None))(linear, quadratic, phi_nodes)
-        new = unit_density.draw(jax.tree.map(lambda leaf: leaf[1], densities), uniforms[i])
-        log_densities = jax.vmap(unit_density.log_density)(densities, jnp.stack([old, new]))
+        heights = jax.vmap(unit_density.polygons, in_axes=(0, 0, None))(linear, quadratic, phi_nodes)
+        new = unit_density.draw(heights[1], uniforms[i])
+        log_densities = jax.vmap(unit_density.log_density)(heights, jnp.stack([old, new]))
 
         phi_new = activation(scale * new)
         seen = phi_new @ wide + jnp.dot(phi_new, out) * v

@@ -19,9 +19,7 @@ def densities():
 
 def pointwise(densities, x):
     """Density of every pattern at every x, (pattern, x)."""
-    one = jax.vmap(
-        lambda d, x: unit_density.log_density(jax.tree.map(lambda leaf: leaf[None], d), x[None]), (0, None)
-    )
+    one = jax.vmap(lambda d, x: unit_density.log_density(d[None], x[None]), (0, None))
     return np.exp(jax.vmap(one, (None, 0), 1)(densities, jnp.asarray(x)))
 
 
