@@ -62,6 +62,7 @@ from hiddencodes.models import PosteriorData as PosteriorData
 from hiddencodes.models import PowerLaw as PowerLaw
 from hiddencodes.models import ReadoutPrediction as ReadoutPrediction
 from hiddencodes.models import Reduced as Reduced
+from hiddencodes.models import TeacherTask as TeacherTask
 from hiddencodes.models import activation as activation
 from hiddencodes.models import activation_kernel as activation_kernel
 from hiddencodes.models import activation_mean as activation_mean
@@ -89,6 +90,7 @@ from hiddencodes.models import shifted_relu as shifted_relu
 from hiddencodes.models import sigmoidal as sigmoidal
 from hiddencodes.models import standard as standard
 from hiddencodes.models import tanh as tanh
+from hiddencodes.models import teacher_task as teacher_task
 from hiddencodes.models import whiten_inputs as whiten_inputs
 from hiddencodes.sampling import SAMPLER_NAMES as SAMPLER_NAMES
 from hiddencodes.sampling import Context as Context

@@ -44,3 +44,5 @@ from hiddencodes.models.reductions import Reduced as Reduced
 from hiddencodes.models.reductions import integrate_readout as integrate_readout
 from hiddencodes.models.reductions import project_inputs as project_inputs
 from hiddencodes.models.reductions import whiten_inputs as whiten_inputs
+from hiddencodes.models.teacher import TeacherTask as TeacherTask
+from hiddencodes.models.teacher import teacher_task as teacher_task

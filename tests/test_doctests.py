@@ -67,6 +67,7 @@ RECEIVED = {
     "SingleUnitSaddle",
     "Start",
     "SymmetryBreakingReport",
+    "TeacherTask",
     "UnitCode",
     "UnitPopulations",
 }
