@@ -40,9 +40,8 @@ RECORDED = (
 SETTINGS = {"chains": 8, "draws": 4, "thin": 15, "warmup": 200, "observables": RECORDED, "verbose": False}
 # Draws of a chain whose neighbours are correlated by less than this count as independent: they add at most
 # (1/6) (2 x 1/4) / 32 to the variance of a rank, 1/12, which moves its distribution function by less than 0.02; the critical
-# distance of a hundred ranks is 0.3.
+# distance of 64 ranks is 0.37.
 CORRELATED = 0.25
-NEVER = 10**9
 
 
 class Taught(NamedTuple):
@@ -108,44 +107,50 @@ def assert_uniform(found: dict[str, np.ndarray]) -> None:
     assert p[worst] > level(len(p)), f"{worst}: p = {p[worst]:.1e}"
 
 
-def white(tasks: Taught, heat: float = 1.0) -> list[hc.Reduced]:
-    """The posteriors in white coordinates, at a temperature that may be wrong."""
-    hot = [replace(p, temperature=heat * p.temperature, n_temperature=None) for p in tasks.posteriors]
-    return [hc.whiten_inputs(p) for p in hot]
+def heated(tasks: Taught, heat: float) -> list[hc.Posterior]:
+    """The posteriors at a wrong temperature."""
+    return [replace(p, temperature=heat * p.temperature, n_temperature=None) for p in tasks.posteriors]
 
 
 @pytest.fixture(scope="module")
 def tasks() -> Taught:
-    return taught(100)
+    return taught(64)
 
 
-MOVES = {"moves": [hc.cavity_refresh()]}
-
-
-# Sweeps that are never due: HMC alone, in the program that the other tests use.
-@pytest.mark.parametrize("every", [NEVER, 2], ids=["hmc", "hmc and refresh"])
-def test_teachers_rank_like_draws(tasks, every):
-    assert_uniform(ranks(tasks, white(tasks), moves_every=every, **MOVES))
+def test_teachers_rank_like_draws(tasks):
+    assert_uniform(ranks(tasks, tasks.posteriors))
 
 
 @pytest.mark.parametrize("heat", [0.5, 2.0])
 def test_at_another_temperature_they_do_not(tasks, heat):
-    p = p_values(ranks(tasks, white(tasks, heat), moves_every=2, **MOVES))
+    p = p_values(ranks(tasks, heated(tasks, heat)))
     assert p["train_loss[]"] < level(len(p))
 
 
+@pytest.fixture(scope="module")
+def many_tasks() -> Taught:
+    return taught(200, key=1)
+
+
+# Sweeps that are never due: HMC alone, in the same program.
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("sampler", "thin"), [("hmc", 15), ("nuts", 15), ("adjusted_mclmc", 15), ("mala", 200)]
-)
-def test_teachers_rank_like_draws_of_every_sampler(sampler, thin):
-    tasks = taught(200, hc.relu, key=1)
-    assert_uniform(ranks(tasks, tasks.posteriors, sampler=sampler, thin=thin))
+@pytest.mark.parametrize("every", [10**9, 2], ids=["hmc", "hmc and refresh"])
+def test_teachers_rank_like_draws_of_a_run_with_moves(many_tasks, every):
+    white = [hc.whiten_inputs(p) for p in many_tasks.posteriors]
+    assert_uniform(ranks(many_tasks, white, moves=[hc.cavity_refresh()], moves_every=every))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", [hc.sigmoidal, hc.relu], ids=lambda a: a.name)
 def test_teachers_rank_like_draws_of_a_collapsed_run_with_moves(activation):
     tasks = taught(200, activation, key=2)
-    reduced = [hc.integrate_readout(p) for p in white(tasks)]
-    assert_uniform(ranks(tasks, reduced, moves_every=2, **MOVES))
+    collapsed = [hc.integrate_readout(hc.whiten_inputs(p)) for p in tasks.posteriors]
+    assert_uniform(ranks(tasks, collapsed, moves=[hc.cavity_refresh()], moves_every=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sampler", "thin"), [("hmc", 15), ("nuts", 15), ("adjusted_mclmc", 15), ("mala", 300)]
+)
+def test_teachers_rank_like_draws_of_every_sampler(many_tasks, sampler, thin):
+    assert_uniform(ranks(many_tasks, many_tasks.posteriors, sampler=sampler, thin=thin))

@@ -23,7 +23,7 @@ from hiddencodes.sampling.reduced_target import reduced_target
 from hiddencodes.sampling.sample import stack_data
 from hiddencodes.sampling.target import NetworkTarget, log_density
 
-CHAINS, STEPS, INDEPENDENT = 256, 150, 100_000
+CHAINS, STEPS, INDEPENDENT = 256, 100, 100_000
 # Outputs then vary more than the noise: the posterior is far from the prior, and chains still forget their data in a few steps.
 PRIOR = hc.GaussianPrior(readout_variance=3.0)
 # What a test may change, by arguments of one compiled program: leave out one of two kernels; break the temperature and the step
@@ -250,9 +250,10 @@ def test_broken_kernels_do_not(composition, broken):
     assert worst(composition(**broken), SIGMOIDAL) > 1.5 * Z
 
 
-@pytest.mark.parametrize(("name", "case"), [("nuts", RELU), ("adjusted_mclmc", SIGMOIDAL), ("mala", RELU)])
-def test_local_kernels_keep_the_joint_law(name, case):
-    assert worst(simulator(case.posterior(), local(*SAMPLERS[name]))(), case) < Z
+@pytest.mark.parametrize("name", ["nuts", "adjusted_mclmc", "mala"])
+def test_local_kernels_keep_the_joint_law(name):
+    run = simulator(SIGMOIDAL.posterior(), local(*SAMPLERS[name]))
+    assert worst(run(), SIGMOIDAL) < Z
 
 
 @pytest.mark.slow
