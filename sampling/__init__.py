@@ -20,4 +20,5 @@ from hiddencodes.sampling.sample import sample as sample
 from hiddencodes.sampling.sampler import Sampler as Sampler
 from hiddencodes.sampling.starts import Start as Start
 from hiddencodes.sampling.starts import composition_start as composition_start
-from hiddencodes.sampling.starts import final_weights as final_weights
+from hiddencodes.sampling.starts import teacher_start as teacher_start
+from hiddencodes.sampling.weights import final_weights as final_weights

@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior, PosteriorData, Reduced, whiten_inputs
 from hiddencodes.models.likelihood import Likelihood
-from hiddencodes.sampling import adaptation, arguments, memory, run_tree, starts
+from hiddencodes.sampling import adaptation, arguments, memory, run_tree
 from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
 from hiddencodes.sampling.observables import Observable, default_observables
@@ -23,6 +23,7 @@ from hiddencodes.sampling.run_chains import SEGMENTS, Plan, Report, Segment, run
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.starts import Start
 from hiddencodes.sampling.target import Network, NetworkTarget
+from hiddencodes.sampling.weights import named_weights, to_positions, to_weights
 
 Precision = Literal["float64", "float32"]
 
@@ -154,7 +155,7 @@ def sample(
         for move in chosen_moves:
             move.check(target, data)
         weights = start.weights if isinstance(start, Start) else start
-        q = None if weights is None else starts.to_positions(weights, posteriors, chains)
+        q = None if weights is None else to_positions(weights, posteriors, chains)
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
         capacity = max(1, min(-(-draws // SEGMENTS), int(_SEGMENT_BYTES // per_draw)))
         plan = plan._replace(capacity=capacity)
@@ -197,9 +198,9 @@ def sample(
         if q is not None:
             ends["initial"] = _activations(target, jnp.asarray(q, dtype), data, coords)
         last_key = jax.random.fold_in(random_key, _LAST_WEIGHTS)
-        last = starts.to_weights(finished.q, posteriors, target.shapes(), last_key)
+        last = to_weights(finished.q, posteriors, target.shapes(), last_key)
         lanes = {name: coords[name] for name in ("seed", "chain")}
-        ends["weights"] = starts.named_weights(last).assign_coords(lanes)
+        ends["weights"] = named_weights(last).assign_coords(lanes)
     step_size = xr.Dataset({"step_size": (("seed",), np.asarray(finished.tuning.step_size))})
     ends |= {"tuning": step_size.assign_coords(seed=seed_numbers), **run_tree.moved(finished.moves, plan)}
     attrs |= {"timings": json.dumps(finished.seconds), "trajectory_length": float(finished.tuning.length)}

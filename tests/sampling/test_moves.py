@@ -8,8 +8,8 @@ from statistics_of_chains import assert_means_agree
 
 import hiddencodes as hc
 from hiddencodes.sampling.reduced_target import reduced_target
-from hiddencodes.sampling.starts import to_positions
 from hiddencodes.sampling.target import NetworkTarget
+from hiddencodes.sampling.weights import to_positions
 
 NAMES = ("kernel_blocks", "readout_overlap", "train_loss", "test_predictions")
 
