@@ -8,16 +8,18 @@ starts in equilibrium.
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hiddencodes.models.likelihood import Likelihood
-from hiddencodes.models.mlp import Params
+from hiddencodes.models.mlp import MLP, Params
 from hiddencodes.models.posterior import Posterior
+from hiddencodes.models.prior import sample_prior
 from hiddencodes.tasks import Task, class_targets
 
 # How often weights and labels are drawn until every class has a training pattern.
@@ -95,16 +97,26 @@ def teacher_task(posterior: Posterior, key: PRNGKeyArray) -> TeacherTask:
     return TeacherTask(replace(posterior, task=task, n_temperature=None), weights)
 
 
+# Compiled: calibration asks for hundreds of teachers of one network.
+_draw = jax.jit(sample_prior, static_argnames="mlp")
+
+
+@partial(jax.jit, static_argnames="mlp")
+def _outputs(mlp: MLP, weights: Params, x: Float[Array, "pattern input"]) -> Float[Array, "pattern output"]:
+    return mlp.apply(weights, x).output
+
+
 def _teacher(
     posterior: Posterior, key: PRNGKeyArray
 ) -> tuple[Params, Float[np.ndarray, "all_patterns output"], PRNGKeyArray]:
     """A network of the prior, its outputs on all inputs, training ones first, and a key for the noise."""
     weights_key, noise_key = jax.random.split(key)
-    weights = posterior.sample_prior(weights_key)
-    x = np.concatenate([posterior.task.x_train, posterior.task.x_test])
+    mlp, task = posterior.mlp, posterior.task
+    weights = _draw(mlp, posterior.prior.standard_deviations(mlp, task.n_train), weights_key)
+    x = np.concatenate([task.x_train, task.x_test])
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         double = jax.tree.map(lambda w: jnp.asarray(np.asarray(w), jnp.float64), weights)
-        outputs = posterior.mlp.apply(double, jnp.asarray(x)).output
+        outputs = _outputs(mlp, double, jnp.asarray(x))
     return weights, np.asarray(outputs), noise_key
 
 

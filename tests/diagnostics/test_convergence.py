@@ -4,6 +4,7 @@ import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 from synthetic_run import replace, synthetic_run
 
 from hiddencodes.diagnostics import convergence
@@ -189,6 +190,68 @@ def test_nested_rhat_sees_superchains_that_disagree():
     assert row(report, "train_loss").nested_rhat.value == pytest.approx(np.sqrt(1.08), abs=0.01)
     assert "agreement of" not in report.verdict
     assert report.starts.startswith("2 independent starts")
+
+
+def nested_rhat_by_hand(x: np.ndarray, superchain: list[int]) -> float:
+    """Eqs. 6-8 of arXiv 2110.13017 for (chain, draw), of the ranks of half chains and of their distances to the median."""
+    half = x.shape[1] // 2
+
+    def of(values: np.ndarray) -> float:
+        ranks = stats.rankdata(values).reshape(values.shape)
+        z = stats.norm.ppf((ranks - 3 / 8) / (values.size + 1 / 4))
+        means, within = [], []
+        for k in set(superchain):
+            halves = [h for c, row in enumerate(z) if superchain[c] == k for h in (row[:half], row[half:])]
+            mean = sum(h.mean() for h in halves) / len(halves)
+            spread = sum((h.mean() - mean) ** 2 for h in halves) / (len(halves) - 1)
+            variance = sum(((h - h.mean()) ** 2).sum() / (half - 1) for h in halves) / len(halves)
+            means.append(mean)
+            within.append(spread + variance)
+        grand = sum(means) / len(means)
+        between = sum((mean - grand) ** 2 for mean in means) / (len(means) - 1)
+        return (1 + between / (sum(within) / len(within))) ** 0.5
+
+    return max(of(x), of(np.abs(x - np.median(x))))
+
+
+@pytest.mark.parametrize("superchain", [[0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 4, 5]])
+@pytest.mark.parametrize("disagreement", ["none", "level", "spread"])
+def test_nested_rhat_is_that_of_its_paper(superchain, disagreement):
+    def disagree(values):
+        for c, k in enumerate(superchain):
+            values[0, c] = values[0, c] * (1 + (disagreement == "spread") * k) + (disagreement == "level") * k
+
+    run = edited(
+        synthetic_run(chains=6, draws=100, correlation=0.5, superchain=superchain),
+        "posterior",
+        "train_loss",
+        disagree,
+    )
+    expected = nested_rhat_by_hand(run["posterior"]["train_loss"].values[0], superchain)
+    assert row(convergence(run), "train_loss").nested_rhat.value == pytest.approx(expected, rel=1e-12)
+    assert (expected > 1.1) == (disagreement != "none")
+
+
+def test_superchains_that_disagree_although_each_agrees_with_itself():
+    """Four starts, each with a level of its own that its four chains share, small against the spread of the draws.
+
+    Every superchain alone converges. Levels 0, d, 2d, 3d have the variance 5 d^2 / 3 between them: with d = 0.2 nested R-hat
+    is sqrt(1 + 0.067) = 1.033.
+    """
+    superchain = np.repeat(np.arange(4), 4)
+    shift = lambda values: np.add(values, 0.2 * superchain[None, :, None], out=values)
+    run = edited(synthetic_run(chains=16, superchain=superchain.tolist()), "posterior", "train_loss", shift)
+    for k in range(4):
+        of_one = xr.DataTree.from_dict(
+            {"/posterior": run["posterior"].to_dataset().isel(chain=superchain == k)}
+        )
+        assert convergence(of_one).ok
+    report = convergence(run)
+    # The mean of a superchain has the variance 1/4000, the variance of four levels then the error
+    # (4 x 0.067 / (3 x 4000))^(1/2) = 0.005, and nested R-hat 0.0023.
+    assert row(report, "train_loss").nested_rhat.value == pytest.approx((1 + 0.0667) ** 0.5, abs=5 * 0.0023)
+    assert any(reason.startswith("nested R-hat") and "train_loss" in reason for reason in report.reasons)
+    assert not report.ok
 
 
 def test_unequal_superchains_are_cut_to_equal_size():
