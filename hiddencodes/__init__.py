@@ -112,6 +112,7 @@ from hiddencodes.sampling import mala as mala
 from hiddencodes.sampling import numpyro_nuts as numpyro_nuts
 from hiddencodes.sampling import nuts as nuts
 from hiddencodes.sampling import open_run as open_run
+from hiddencodes.sampling import pair_rotation as pair_rotation
 from hiddencodes.sampling import sample as sample
 from hiddencodes.sampling import teacher_start as teacher_start
 from hiddencodes.tasks import ImageSet as ImageSet

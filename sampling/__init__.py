@@ -14,6 +14,7 @@ from hiddencodes.sampling.observables import Observable as Observable
 from hiddencodes.sampling.observables import conditional_test_predictions as conditional_test_predictions
 from hiddencodes.sampling.observables import conditional_test_variance as conditional_test_variance
 from hiddencodes.sampling.observables import default_observables as default_observables
+from hiddencodes.sampling.rotation_move import pair_rotation as pair_rotation
 from hiddencodes.sampling.run_chains import Progress as Progress
 from hiddencodes.sampling.run_tree import open_run as open_run
 from hiddencodes.sampling.sample import sample as sample

@@ -128,4 +128,4 @@ def cavity_refresh() -> Move:
         >>> cavity_refresh().name
         'cavity_refresh'
     """
-    return Move("cavity_refresh", _check, _learn, _sweep)
+    return Move("cavity_refresh", _check, _learn, _sweep, white=True)

@@ -41,6 +41,7 @@ class Move:
         check: ``(target, data) -> None``; raises ValueError where the move does not apply.
         learn: ``(target, q, data, key) -> Learned``, on the host, with q of shape (seed, chain, dimension).
         sweep: ``(target, key, q, data, parameters, inverse_temperature) -> (q, MoveInfo)``, for one chain.
+        white: Whether it needs white coordinates: a posterior that is not reduced is then sampled in them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Move:
         repr=False
     )
     sweep: Callable[[Any, PRNGKeyArray, Array, Any, Any, Array], tuple[Array, MoveInfo]] = field(repr=False)
+    white: bool = False
 
 
 class MoveState(NamedTuple):

@@ -73,9 +73,9 @@ def sample(
         out: Folder (zarr) that receives the draws segment by segment; must not exist. None keeps the run in memory.
         precision: ``"float64"``, safe at every size and temperature, or ``"float32"``.
             ``benchmarks/speed/does_float32_keep_acceptance.py`` measures where they agree and what single precision saves.
-        moves: Kernels that change codes, such as `cavity_refresh()`: sweeps over the units of a layer between local transitions.
-            A posterior that is not reduced is sampled in white coordinates then (`whiten_inputs`). They begin after 35 % of
-            warm-up. What they did is in the run's group ``moves``.
+        moves: Kernels that change codes, such as `cavity_refresh()` or `pair_rotation()`: sweeps over the units of a layer between
+            local transitions. For the former, a posterior that is not reduced is sampled in white coordinates
+            (`whiten_inputs`). They begin after 35 % of warm-up. What they did is in the run's group ``moves``.
         moves_every: Local transitions between two sweeps.
         start: Weights of the network to start from, every array with leading axes (seed, chain), such as `final_weights` of another
             run, or a `Start`. The chains then start at the target temperature. None for prior draws, which are annealed.
@@ -107,7 +107,7 @@ def sample(
     seed_numbers = arguments.seed_numbers(seeds)
     posteriors = arguments.posteriors(posterior, len(seed_numbers))
     chosen_moves = arguments.moves(moves)
-    if chosen_moves:
+    if any(move.white for move in chosen_moves):
         posteriors = [p if isinstance(p, Reduced) else whiten_inputs(p) for p in posteriors]
     chosen = arguments.sampler(sampler)
     chains = arguments.count("chains", chains, 1)
