@@ -94,16 +94,32 @@ def _log_g(psi: Float[Array, "*angle"], width: Float[Array, ""]) -> Float[Array,
     return jnp.log(relative / (2.0 * math.pi))
 
 
-def _draw_angles(key: PRNGKeyArray, width: Float[Array, ""], n: int) -> Float[Array, " angle"]:
-    """Independent draws from `_log_g`."""
-    dtype = width.dtype
-    kind, side, place = jax.random.uniform(key, (3, n), dtype)
+def _angles(uniforms: Float[Array, "3 angle"], width: Float[Array, ""]) -> Float[Array, " angle"]:
+    """Draws from `_log_g`, of three uniform numbers each."""
+    kind, side, place = uniforms
     rho = jnp.exp(-width)
     spread = 2.0 * jnp.arctan(-jnp.expm1(-width) / (1.0 + rho) * jnp.tan(math.pi * (place - 0.5)))
     merged = spread - jnp.where(side < 0.5, 0.5 * math.pi, 0.0)
     between = -0.5 * math.pi * place
     anywhere = 2.0 * math.pi * place
     return jnp.where(kind < _ANYWHERE, anywhere, jnp.where(kind < _ANYWHERE + _BETWEEN, between, merged))
+
+
+def _draw(weights: Float[Array, " item"], uniform: Float[Array, ""]) -> Int[Array, ""]:
+    """An item, drawn with probability in proportion to its weight."""
+    sums = jnp.cumsum(weights)
+    return jnp.sum(sums[:-1] <= uniform * sums[-1], dtype=jnp.int32)
+
+
+def _draw_pair(
+    h: Float[Array, "unit class"], uniforms: Float[Array, "2"]
+) -> tuple[Int[Array, "2"], Int[Array, ""]]:
+    """An ordered pair and a class: (i, c) with the weight of all pairs that it is in, then j."""
+    drawn = _draw((h * (jnp.sum(h, axis=0)[None, :] - h)).ravel(), uniforms[0])
+    i, c = drawn // h.shape[1], drawn % h.shape[1]
+    others = jnp.arange(len(h) - 1, dtype=i.dtype)
+    others = others + (others >= i).astype(i.dtype)
+    return jnp.stack([i, others[_draw(h[others, c], uniforms[1])]]), c
 
 
 def _activity(
@@ -147,24 +163,21 @@ def rotate_pairs(
     n_units, n_patterns = z.shape
     ratio, variance = weight / temperature, kernel[0] / n_patterns
     limit = kernel[0] + _OUTLIER * jnp.sqrt(2.0 * kernel[1])
-    units = jnp.arange(n_units)
+    units = jnp.arange(n_units, dtype=jnp.int32)
+    # All random numbers at once: every call of a generator takes longer to compile than the rest of the move.
+    uniforms = jax.random.uniform(key, (pairs, 3 + 4 * candidates), z.dtype)
 
     def body(k: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         x, z, h, state, proposed, accepted = carry
-        first_key, second_key, angle_key, choice_key = jax.random.split(jax.random.fold_in(key, k), 4)
-        # An ordered pair and a class: (i, c) with the weight of all pairs it is in, then j.
-        partners = jnp.sum(h, axis=0)[None, :] - h
-        drawn = jax.random.categorical(first_key, jnp.log(h * partners).ravel())
-        i, c = drawn // h.shape[1], drawn % h.shape[1]
-        j = jax.random.categorical(second_key, jnp.where(units == i, -jnp.inf, jnp.log(h[:, c])))
-        pair = jnp.stack([i, j])
-        is_rest = ((units != i) & (units != j))[:, None]
+        of_pair, of_angles, of_choice = jnp.split(uniforms[k], [2, 2 + 3 * candidates])
+        pair, c = _draw_pair(h, of_pair)
+        is_rest = ((units != pair[0]) & (units != pair[1]))[:, None]
         rest = jnp.where(is_rest, h, jnp.zeros_like(h))
         total, squares = jnp.sum(rest, axis=0), jnp.sum(rest**2, axis=0)
 
         old = z[pair]
         around = circle(old, variance)
-        psi = jnp.concatenate([around.angle[None], _draw_angles(angle_key, around.width, candidates)])
+        psi = jnp.concatenate([around.angle[None], _angles(of_angles.reshape(3, -1), around.width)])
         turn = psi - around.angle
         cos, sin = jnp.cos(turn), jnp.sin(turn)
         rotation = jnp.stack([jnp.stack([cos, sin], -1), jnp.stack([-sin, cos], -1)], -2)
@@ -178,15 +191,15 @@ def rotate_pairs(
         )
         made = jax.vmap(compare)(phi, inverse_phi, drives, back)
         active = _activity(phi, class_average, variance)
-        of_pair = active[:, 0] * active[:, 1]
+        product = active[:, 0] * active[:, 1]
         all_pairs = jnp.sum(
-            (total**2 - squares)[None, :] + 2.0 * total[None, :] * jnp.sum(active, axis=1) + 2.0 * of_pair,
+            (total**2 - squares)[None, :] + 2.0 * total[None, :] * jnp.sum(active, axis=1) + 2.0 * product,
             axis=1,
         )
-        log_weight = made.log_likelihood + jnp.log(of_pair[:, c] / all_pairs) - _log_g(psi, around.width)
+        log_weight = made.log_likelihood + jnp.log(product[:, c] / all_pairs) - _log_g(psi, around.width)
         # What is not finite (an overflow in single precision) is not taken.
         log_weight = jnp.where(jnp.isfinite(log_weight), log_weight, -jnp.inf).at[0].set(log_weight[0])
-        chosen = jax.random.categorical(choice_key, log_weight)
+        chosen = jnp.argmax(log_weight - jnp.log(-jnp.log(of_choice)))
         taken = chosen > 0
 
         state = updated(state, jax.tree.map(lambda leaf: leaf[chosen], made), ratio, taken)
