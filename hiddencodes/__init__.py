@@ -100,6 +100,7 @@ from hiddencodes.sampling import Observable as Observable
 from hiddencodes.sampling import Progress as Progress
 from hiddencodes.sampling import Sampler as Sampler
 from hiddencodes.sampling import Start as Start
+from hiddencodes.sampling import TemperedSMC as TemperedSMC
 from hiddencodes.sampling import adjusted_mclmc as adjusted_mclmc
 from hiddencodes.sampling import cavity_refresh as cavity_refresh
 from hiddencodes.sampling import composition_start as composition_start
@@ -115,6 +116,7 @@ from hiddencodes.sampling import open_run as open_run
 from hiddencodes.sampling import pair_rotation as pair_rotation
 from hiddencodes.sampling import sample as sample
 from hiddencodes.sampling import teacher_start as teacher_start
+from hiddencodes.sampling import tempered_smc as tempered_smc
 from hiddencodes.tasks import ImageSet as ImageSet
 from hiddencodes.tasks import Task as Task
 from hiddencodes.tasks import class_targets as class_targets

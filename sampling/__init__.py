@@ -22,4 +22,6 @@ from hiddencodes.sampling.sampler import Sampler as Sampler
 from hiddencodes.sampling.starts import Start as Start
 from hiddencodes.sampling.starts import composition_start as composition_start
 from hiddencodes.sampling.starts import teacher_start as teacher_start
+from hiddencodes.sampling.tempered_smc import TemperedSMC as TemperedSMC
+from hiddencodes.sampling.tempered_smc import tempered_smc as tempered_smc
 from hiddencodes.sampling.weights import final_weights as final_weights

@@ -111,7 +111,7 @@ def segment_datasets(
     stats = dict(segment.stats)
     # E-BFMI compares successive transitions, which thinning skips.
     if not sampler.has_energy or plan.thin > 1:
-        del stats["energy"]
+        stats.pop("energy", None)
     groups = {"posterior": True, "units": False}
     result = {
         group: dataset(

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +12,17 @@ import numpy as np
 import xarray as xr
 from jaxtyping import PRNGKeyArray
 
-from hiddencodes.models import Posterior, PosteriorData, Reduced, whiten_inputs
-from hiddencodes.models.likelihood import Likelihood
+from hiddencodes.models import Posterior, Reduced, whiten_inputs
 from hiddencodes.sampling import adaptation, arguments, memory, run_tree
 from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
-from hiddencodes.sampling.observables import Observable, default_observables
-from hiddencodes.sampling.reduced_target import reduced_target
+from hiddencodes.sampling.observables import Observable
+from hiddencodes.sampling.problem import Precision, final_activations, numerics, problem
 from hiddencodes.sampling.run_chains import SEGMENTS, Plan, Report, Segment, run_chains
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.starts import Start
-from hiddencodes.sampling.target import Network, NetworkTarget
+from hiddencodes.sampling.target import NetworkTarget
 from hiddencodes.sampling.weights import named_weights, to_positions, to_weights
-
-Precision = Literal["float64", "float32"]
 
 # Folded into the run's key: the stream from which weights are drawn that are not sampled but kept at the end.
 _LAST_WEIGHTS = 4
@@ -125,27 +122,18 @@ def sample(
     if path is not None and path.exists():
         raise FileExistsError(f"out: {str(path)!r} exists; name a new folder")
 
-    reduced = [p for p in posteriors if isinstance(p, Reduced)]
-    originals = [p.original if isinstance(p, Reduced) else p for p in posteriors]
+    setting = problem(posteriors, observables)
+    originals, reduced, target = setting
     first = originals[0]
-    assert isinstance(first.likelihood, Likelihood)
-    if observables is None:
-        observables = default_observables(first.likelihood, first.task.n_test)
-    recorded = arguments.observables(observables)
     if isinstance(chosen, NumPyroNUTS) and (reduced or chosen_moves or start is not None):
         raise ValueError(
             "sampler: numpyro_nuts samples all weights; it takes no reduced posterior, no moves and no start"
         )
     if isinstance(start, Start) and superchains is not None:
         raise ValueError(f"superchains: the start says which chains belong together, got {superchains!r}")
-    target: Network = NetworkTarget(first.mlp, first.likelihood, recorded)
-    if reduced:
-        target = reduced_target(reduced, recorded)
-    # Accelerators round the factors of single-precision products to fewer bits unless told not to; at a low temperature
-    # that noise would decide every Metropolis test.
-    with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
+    with numerics(precision):
         dtype = np.dtype(precision)
-        data = stack_data([p.posterior for p in reduced] or originals, dtype)
+        data = setting.data(dtype)
         given = start if isinstance(start, Start) else None
         superchain = np.arange(chains) // (chains // n_starts) if given is None else given.superchain
         if len(superchain) != chains:
@@ -170,7 +158,7 @@ def sample(
         attrs = run_tree.attributes(
             originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan, start),
             certificate=given.certificate if given else "none",
-            coordinates=reduced[0].description if reduced else "weights",
+            coordinates=setting.coordinates,
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         )  # fmt: skip
         if path is not None:
@@ -194,9 +182,9 @@ def sample(
                 target, data, temperature, chosen, plan, random_key, dtype, consume, report,
                 moves=chosen_moves, every=every, start=q,
             )  # fmt: skip
-        ends = {"final": _activations(target, finished.q, data, coords)}
+        ends = {"final": final_activations(target, finished.q, data, coords)}
         if q is not None:
-            ends["initial"] = _activations(target, jnp.asarray(q, dtype), data, coords)
+            ends["initial"] = final_activations(target, jnp.asarray(q, dtype), data, coords)
         last_key = jax.random.fold_in(random_key, _LAST_WEIGHTS)
         last = to_weights(finished.q, posteriors, target.shapes(), last_key)
         lanes = {name: coords[name] for name in ("seed", "chain")}
@@ -213,16 +201,6 @@ def sample(
     return tree
 
 
-def stack_data(posteriors: Sequence[Posterior], dtype: Any) -> PosteriorData:
-    """The posteriors' arrays with a leading seed axis, floating-point ones in ``dtype``."""
-
-    def stack(*leaves: Any) -> Any:
-        array = np.stack([np.asarray(leaf) for leaf in leaves])
-        return jnp.asarray(array, dtype if array.dtype.kind == "f" else np.int32)
-
-    return jax.tree.map(stack, *(p.data() for p in posteriors))
-
-
 def _initialization(posteriors: Sequence[Posterior], plan: Plan, start: object) -> str:
     if start is not None:
         return start.description if isinstance(start, Start) else "given weights, at the target temperature"
@@ -233,22 +211,3 @@ def _initialization(posteriors: Sequence[Posterior], plan: Plan, start: object) 
     if temperature < adaptation.ANNEAL_FROM and plan.warmup:
         text += f", temperature annealed from {adaptation.ANNEAL_FROM:g} to {temperature:.3g}"
     return text
-
-
-def _activations(target: Network, q: Any, data: PosteriorData, coords: dict[str, Any]) -> xr.Dataset:
-    """Activations of every unit on every training pattern, in single precision."""
-    activations = _all_hidden(target, q, data)
-    dims = ("seed", "chain", "layer", "unit", "pattern")
-    dataset = xr.Dataset({"activations": (dims, np.asarray(activations, np.float32))})
-    return dataset.assign_coords({name: coords[name] for name in dims})
-
-
-def _all_hidden_(target: Network, q: Any, data: PosteriorData) -> Any:
-    def of_lane(q: Any, data: PosteriorData) -> Any:
-        return jnp.stack([h.T for h in target.hidden(q, data)])
-
-    of_chain = jax.vmap(of_lane, in_axes=(0, None))
-    return jax.vmap(of_chain)(q, data)
-
-
-_all_hidden = jax.jit(_all_hidden_, static_argnums=0)

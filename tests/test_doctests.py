@@ -68,6 +68,7 @@ RECEIVED = {
     "Start",
     "SymmetryBreakingReport",
     "TeacherTask",
+    "TemperedSMC",
     "UnitCode",
     "UnitPopulations",
 }

@@ -10,6 +10,7 @@ import xarray as xr
 
 import hiddencodes as hc
 from hiddencodes.sampling import run_chains
+from hiddencodes.sampling.problem import stack_data
 from hiddencodes.sampling.target import NetworkTarget
 
 
@@ -127,10 +128,9 @@ def test_progress_is_reported_between_segments(small_posterior, small_settings):
 
 def test_a_chain_that_is_not_finite_is_reported_and_teaches_nothing(small_posterior):
     """A target whose loss is NaN for one seed's data: its chains stay where they are and are flagged."""
-    sampling = sys.modules["hiddencodes.sampling.sample"]
     with jax.enable_x64(True):
         target = NetworkTarget(small_posterior.mlp, small_posterior.likelihood, ())
-        data = sampling.stack_data([small_posterior, small_posterior], np.dtype("float64"))
+        data = stack_data([small_posterior, small_posterior], np.dtype("float64"))
         data = data._replace(y_train=data.y_train.at[1, 0, 0].set(np.nan))
         plan = run_chains.Plan(np.arange(2), 2, 20, 5, 1, np.arange(2), 5)
         segments = []
