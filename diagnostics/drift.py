@@ -13,6 +13,7 @@ from hiddencodes.diagnostics.monte_carlo import chain_mean
 from hiddencodes.diagnostics.run_access import (
     chain_health,
     class_fractions,
+    require_order,
     seed_names,
     thinning,
     unit_class_means,
@@ -158,7 +159,7 @@ def drift(
         `DriftReport`.
 
     Raises:
-        ValueError: When the run has no class means, or no chain of it is healthy.
+        ValueError: When the run has no class means, or no chain of it is healthy, or its draws are particles.
 
     >>> import json
     >>> dims = ("seed", "chain", "draw", "layer", "class", "unit")
@@ -172,6 +173,7 @@ def drift(
     >>> row.layer, row.changes, round(row.autocorrelation[1][0], 6)
     (1, 0.0, 1.0)
     """
+    require_order(run)
     health, thin, chosen = chain_health(run), thinning(run), run_rule(run, rule)
     if not health.healthy.any():
         raise ValueError(f"run: no healthy chain: {', '.join(health.excluded)}")

@@ -189,6 +189,21 @@ def activation_name(run: xr.DataTree) -> str | None:
     return name.split("(")[0] if isinstance(name, str) else None
 
 
+def require_order(run: xr.DataTree) -> None:
+    """Refuse a run whose draws do not follow one another in time.
+
+    Raises:
+        ValueError: When the attribute `draws` says "particles".
+
+    >>> require_order(xr.DataTree(xr.Dataset(attrs={"draws": "particles"})))
+    Traceback (most recent call last):
+        ...
+    ValueError: run: its draws are particles of a population, which have no order in time
+    """
+    if run.attrs.get("draws") == "particles":
+        raise ValueError("run: its draws are particles of a population, which have no order in time")
+
+
 def thinning(run: xr.DataTree) -> int:
     """Sampler draws per stored draw, from the run's `thin` attribute (1 where it is not said).
 

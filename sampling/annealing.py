@@ -139,8 +139,8 @@ def _move(
     cloud: _Cloud,
     scale: Float[Array, " dimension"],
     adapt: Bool[Array, ""],
-) -> tuple[_Cloud, Float[Array, ""], Int[Array, ""], Float[Array, ""]]:
-    """Transitions of all particles at a point of the path; also the last acceptance, divergences and gradients."""
+) -> tuple[_Cloud, Float[Array, ""], Int[Array, ""], Float[Array, ""], Coordinates]:
+    """Transitions of all particles at a point of the path; also the last acceptance, divergences, gradients and slopes."""
     dtype = cloud.q.dtype
     at = coordinates(path, position)
 
@@ -185,9 +185,11 @@ def _move(
         0, transitions, body, start
     )
     q = state.position * scale[None, None, :]
-    log_l = each(lambda q: log_likelihood(target, path, q, at))(q)
+    by_path = jax.value_and_grad(lambda at, q: log_likelihood(target, path, q, at))
+    everywhere = jax.tree.map(lambda leaf: jnp.full(q.shape[:2], leaf), at)
+    log_l, slope = each(by_path)(everywhere, q)
     moved = _Cloud(q, log_l, cloud.ancestor, log_step, acceptance, diverging)
-    return moved, last, divergences, gradients
+    return moved, last, divergences, gradients, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=1), slope)
 
 
 def _anneal(
@@ -245,7 +247,7 @@ def _anneal(
         resampled = cloud._replace(
             q=q, ancestor=jnp.take_along_axis(cloud.ancestor, index, axis=1), log_step_size=log_step
         )
-        cloud, acceptance, divergences, gradients = _move(
+        cloud, acceptance, divergences, gradients, slope = _move(
             sampler,
             target,
             transitions,
@@ -257,16 +259,13 @@ def _anneal(
             scale,
             ~fixed,
         )
-        slope = each(jax.grad(lambda at, q: log_likelihood(target, path, q, at), argnums=0))
-        at = coordinates(path, position)
-        everywhere = jax.tree.map(lambda leaf: jnp.full((populations, particles), leaf), at)
         row = Steps(
             log_sum - np.log(particles).astype(dtype),
             jnp.exp(log_ess(jnp.ravel(weights))) / (populations * particles),
             acceptance,
             divergences,
             gradients,
-            jax.tree.map(lambda leaf: jnp.mean(leaf, axis=1), slope(everywhere, cloud.q)),
+            slope,
         )
         put = lambda buffer, value: buffer.at[i].set(value)
         schedule = jax.tree.map(put, schedule, Schedule(position, jnp.exp(cloud.log_step_size), scale))

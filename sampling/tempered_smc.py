@@ -183,11 +183,10 @@ def tempered_smc(
         seconds = time.perf_counter() - begin
         _check_end(done, path, sizes)
         table = _table(done, path)
+        constant = normalizer(setting, path)
         run = _run(setting, kernel, sizes, done, data, observing, dtype, seconds, precision, random_key)
     z = table["population_log_normalizer"].values
     corner = int(np.flatnonzero(table["power"].values >= 1.0)[0])
-    temperature = np.asarray(setting.originals[0].temperature, float)
-    constant = float(setting.likelihood.log_normalizer(data.y_train[0].size, temperature))  # pyright: ignore
     total, ratio = evidence.log_mean(z[-1] + constant), evidence.log_ratio(z[-1], z[corner])
     n = int(done.n_done)
     result = TemperedSMC(
@@ -235,6 +234,13 @@ def path_of(setting: Problem, data: Any, scale: float, dtype: Any) -> Path:
     one_seed = jax.tree.map(lambda leaf: leaf[0], data)
     end = 1.0 if scale == 1.0 else 2.0
     return Path(one_seed, number(1.0 / temperature), number(np.log(scale)), number(end))
+
+
+def normalizer(setting: Problem, path: Path) -> float:
+    """The constant of the likelihood, -(P m/2) log(2 pi T) of a Gaussian one."""
+    return float(
+        setting.likelihood.log_normalizer(np.size(path.data.y_train), 1.0 / path.inverse_temperature)
+    )
 
 
 def population_keys(key: PRNGKeyArray, populations: int) -> tuple[Any, Any]:

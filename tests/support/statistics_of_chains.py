@@ -3,6 +3,7 @@
 import numpy as np
 from arviz_stats.base import array_stats
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 # Two-sided 5.7e-7 per comparison if the standard error is known. The effective sample size is estimated, which makes
 # tails heavier, so estimates must rest on many effective draws before they are compared (`MIN_ESS`).
@@ -34,3 +35,16 @@ def assert_means_agree(one: ArrayLike, other: ArrayLike, z: float = Z, min_ess: 
     assert min(np.min(ess1), np.min(ess2)) > min_ess, (np.min(ess1), np.min(ess2))
     deviation = np.abs(mean1 - mean2) / np.hypot(error1, error2)
     assert np.max(deviation) < z, f"{np.max(deviation):.2f} standard errors at {np.argmax(deviation)}"
+
+
+def assert_estimate(value: float, error: float, n: int, truth: float, largest_error: float) -> None:
+    """An estimate whose error comes from the spread of n independent ones agrees with the truth.
+
+    Its z-score follows Student's law with n - 1 degrees of freedom: the bound is that of `Z` standard errors of a Gaussian.
+    """
+    assert 0.0 < error < largest_error, f"an error of {error:.2g} compares nothing"
+    bound = stats.t.isf(stats.norm.sf(Z), n - 1)
+    z = (value - truth) / error
+    assert abs(z) < bound, (
+        f"{z:.2f} standard errors (bound {bound:.1f}): {value:.6g} +- {error:.2g}, not {truth:.6g}"
+    )
