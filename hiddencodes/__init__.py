@@ -98,6 +98,7 @@ from hiddencodes.sampling import Move as Move
 from hiddencodes.sampling import NumPyroNUTS as NumPyroNUTS
 from hiddencodes.sampling import Observable as Observable
 from hiddencodes.sampling import Progress as Progress
+from hiddencodes.sampling import ReplicaExchange as ReplicaExchange
 from hiddencodes.sampling import Sampler as Sampler
 from hiddencodes.sampling import Start as Start
 from hiddencodes.sampling import TemperedSMC as TemperedSMC
@@ -114,6 +115,7 @@ from hiddencodes.sampling import numpyro_nuts as numpyro_nuts
 from hiddencodes.sampling import nuts as nuts
 from hiddencodes.sampling import open_run as open_run
 from hiddencodes.sampling import pair_rotation as pair_rotation
+from hiddencodes.sampling import replica_exchange as replica_exchange
 from hiddencodes.sampling import sample as sample
 from hiddencodes.sampling import teacher_start as teacher_start
 from hiddencodes.sampling import tempered_smc as tempered_smc

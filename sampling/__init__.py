@@ -14,6 +14,8 @@ from hiddencodes.sampling.observables import Observable as Observable
 from hiddencodes.sampling.observables import conditional_test_predictions as conditional_test_predictions
 from hiddencodes.sampling.observables import conditional_test_variance as conditional_test_variance
 from hiddencodes.sampling.observables import default_observables as default_observables
+from hiddencodes.sampling.replica_exchange import ReplicaExchange as ReplicaExchange
+from hiddencodes.sampling.replica_exchange import replica_exchange as replica_exchange
 from hiddencodes.sampling.rotation_move import pair_rotation as pair_rotation
 from hiddencodes.sampling.run_chains import Progress as Progress
 from hiddencodes.sampling.run_tree import open_run as open_run

@@ -33,7 +33,7 @@ from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
 
 # Jittered over (0, L], a rotation by one radian per unit of time has lost its start on average when L is half a turn.
-_LENGTH = np.pi
+LENGTH = np.pi
 # The effective sample size is met to this relative accuracy.
 _ESS_TOLERANCE = 0.01
 # Weight, in particles, with which a measured variance is drawn towards that of the prior (one).
@@ -46,12 +46,12 @@ class Schedule(NamedTuple):
     Attributes:
         position: Where the step leads.
         step_size: Step size of the kernel, in units of the metric.
-        scale: Root of the metric, positions are ``scale * u``.
+        scale: Root of the metric of every group of exchangeable coordinates, positions are ``scale * u``.
     """
 
-    position: Float[Array, " step"]
-    step_size: Float[Array, " step"]
-    scale: Float[Array, "step dimension"]
+    position: Float[Array, " step"] | Float[np.ndarray, " step"]
+    step_size: Float[Array, " step"] | Float[np.ndarray, " step"]
+    scale: Float[Array, "step group"] | Float[np.ndarray, "step group"]
 
 
 class Steps(NamedTuple):
@@ -116,12 +116,12 @@ def each(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def pooled_scale(
     q: Float[Array, "population particle dimension"], groups: Int[np.ndarray, " dimension"]
-) -> Float[Array, " dimension"]:
+) -> Float[Array, " group"]:
     """Root of the variance over all particles, pooled over exchangeable coordinates and drawn towards one."""
     n = q.shape[0] * q.shape[1]
     squares = jax.ops.segment_sum(n * jnp.var(q, axis=(0, 1)), groups, int(groups.max()) + 1)
     counts = np.bincount(groups).astype(q.dtype)
-    return jnp.sqrt((squares / counts + _METRIC_PRIOR) / (n + _METRIC_PRIOR))[groups]
+    return jnp.sqrt((squares / counts + _METRIC_PRIOR) / (n + _METRIC_PRIOR))
 
 
 def _particle_keys(keys: Key[Array, " population"], number: Int[Array, ""], n: int) -> Array:
@@ -148,7 +148,7 @@ def _move(
         q = scale * u
         return -0.5 * jnp.vdot(q, q) + log_likelihood(target, path, q, at)
 
-    length = jnp.asarray(np.log(_LENGTH * sampler.length_unit(target.dimension)), dtype)
+    length = jnp.asarray(np.log(LENGTH * sampler.length_unit(target.dimension)), dtype)
 
     def body(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         state, log_step, acceptance, diverging, _, divergences, gradients = carry
@@ -243,7 +243,7 @@ def _anneal(
         )
         q = jnp.take_along_axis(cloud.q, index[:, :, None], axis=1)
         scale = jnp.where(fixed, given.scale[i], pooled_scale(q, groups))
-        log_step = jnp.where(fixed, jnp.log(given.step_size[i]), cloud.log_step_size)
+        log_step = jnp.where(fixed, jnp.log(jnp.asarray(given.step_size[i])), cloud.log_step_size)
         resampled = cloud._replace(
             q=q, ancestor=jnp.take_along_axis(cloud.ancestor, index, axis=1), log_step_size=log_step
         )
@@ -256,7 +256,7 @@ def _anneal(
             path,
             position,
             resampled,
-            scale,
+            scale[groups],
             ~fixed,
         )
         row = Steps(
@@ -306,10 +306,10 @@ def _anneal(
 anneal = jax.jit(_anneal, static_argnames=("sampler", "target", "particles", "transitions"))
 
 
-def no_schedule(capacity: int, dimension: int, dtype: Any) -> Schedule:
+def no_schedule(capacity: int, target: Target, dtype: Any) -> Schedule:
     """A schedule of that many empty rows: points and tuning are chosen on the way."""
     row = np.zeros(capacity, dtype)
-    return Schedule(row, row, np.zeros((capacity, dimension), dtype))  # pyright: ignore[reportArgumentType]
+    return Schedule(row, row, np.zeros((capacity, int(target.groups().max()) + 1), dtype))
 
 
 @partial(jax.jit, static_argnames=("target", "batch"))

@@ -21,6 +21,7 @@ from hiddencodes.sampling.path import Path, coordinates
 from hiddencodes.sampling.problem import Precision, Problem, final_activations, numerics, problem
 from hiddencodes.sampling.run_chains import Plan, Segment
 from hiddencodes.sampling.sampler import Sampler
+from hiddencodes.sampling.target import Target
 from hiddencodes.tasks.arguments import Number
 
 # Observables are computed for as many particles at once as fit into this many bytes.
@@ -47,6 +48,7 @@ class TemperedSMC:
             errors, ``ess``, ``acceptance``, ``step_size``, ``gradients`` per transition and ``divergences``. Also the
             group ``tempering`` of the run.
         schedule: Points and tuning, to be used again.
+        positions: Where the particles are, in coordinates whitened by the prior.
         run: The draws, as `hiddencodes.sampling.sample` returns them: chains are populations, draws are particles.
     """
 
@@ -57,6 +59,7 @@ class TemperedSMC:
     log_evidence_ratio_error: float
     path: xr.Dataset = field(repr=False)
     schedule: Schedule = field(repr=False)
+    positions: Float[np.ndarray, "population particle dimension"] = field(repr=False)
     run: xr.DataTree = field(repr=False)
 
     @property
@@ -120,7 +123,7 @@ def tempered_smc(
         target_ess: Effective sample size that weights may fall to, as a share; in (0, 1).
         output_scale: γ₀, or ``"lazy"``.
         sampler: ``"hmc"`` (default), ``"mala"``, another local kernel, or what the functions of these names return.
-        schedule: An earlier result for a posterior of the same dimension, or its schedule: its points and tuning are used,
+        schedule: An earlier result for a posterior of the same shapes, or its schedule: its points and tuning are used,
             and the mean of Z_m is then exactly unbiased. None chooses them on the way, with a bias of order 1/(particles x
             populations).
         max_points: Most points of the path.
@@ -171,7 +174,7 @@ def tempered_smc(
         data = setting.data(dtype)
         arguments.check_dims(setting.target, data, dtype)
         _budget(setting, data, kernel, sizes, dtype, memory_limit, verbose)
-        rows, n_given = _rows(schedule, setting.target.dimension, sizes.max_points, dtype)
+        rows, n_given = _rows(schedule, setting.target, sizes.max_points, dtype)
         path = path_of(setting, data, scale, dtype)
         keys, observing = population_keys(random_key, sizes.populations)
         begin = time.perf_counter()
@@ -191,7 +194,8 @@ def tempered_smc(
     n = int(done.n_done)
     result = TemperedSMC(
         float(total.value), float(total.error), z[-1] + constant, float(ratio.value), float(ratio.error), table,
-        Schedule(*(np.asarray(leaf)[:n] for leaf in done.schedule)), run,  # pyright: ignore[reportArgumentType]
+        Schedule(*(np.asarray(leaf)[:n] for leaf in done.schedule)),
+        np.asarray(done.q), run,
     )  # fmt: skip
     run["tempering"] = xr.DataTree(table)
     run.attrs |= {
@@ -264,16 +268,17 @@ def _budget(
 
 
 def _rows(
-    schedule: TemperedSMC | Schedule | None, dimension: int, capacity: int, dtype: Any
+    schedule: TemperedSMC | Schedule | None, target: Target, capacity: int, dtype: Any
 ) -> tuple[Schedule, int]:
-    empty = annealing.no_schedule(capacity, dimension, dtype)
+    empty = annealing.no_schedule(capacity, target, dtype)
     if schedule is None:
         return empty, 0
     given = schedule.schedule if isinstance(schedule, TemperedSMC) else schedule
     n = len(given.position)
-    if np.shape(given.scale) != (n, dimension):
+    if np.shape(given.scale) != (n, empty.scale.shape[1]):
         raise ValueError(
-            f"schedule: expected one of dimension {dimension}, got an array of shape {np.shape(given.scale)}"
+            f"schedule: expected the metric of {empty.scale.shape[1]} groups of coordinates, got an array of shape "
+            f"{np.shape(given.scale)}"
         )
     if n > capacity:
         raise ValueError(f"schedule: its {n} points are more than max_points={capacity}")
@@ -281,7 +286,7 @@ def _rows(
         np.concatenate([np.asarray(leaf, dtype), np.asarray(rest)[n:]])
         for leaf, rest in zip(given, empty, strict=True)
     ]
-    return Schedule(*padded), n  # pyright: ignore[reportArgumentType]
+    return Schedule(*padded), n
 
 
 def _check_end(done: Annealed, path: Path, sizes: _Sizes) -> None:

@@ -59,6 +59,7 @@ RECEIVED = {
     "Progress",
     "ReadoutOverlapLaw",
     "ReadoutPrediction",
+    "ReplicaExchange",
     "Sampler",
     "SchemeDecision",
     "SchemeReport",

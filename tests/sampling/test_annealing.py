@@ -22,7 +22,7 @@ def path(data) -> Path:
 
 
 def walk(target, data, key: int, schedule=None, n: int = 0, populations: int = POPULATIONS):
-    rows = annealing.no_schedule(60, target.dimension, np.float64) if schedule is None else schedule
+    rows = annealing.no_schedule(60, target, np.float64) if schedule is None else schedule
     keys = jax.random.split(jax.random.key(key), populations)
     done = annealing.anneal(
         hc.hmc(), target, PARTICLES, 4, keys, path(data), jnp.asarray(0.5), rows, jnp.asarray(n, jnp.int32)
@@ -130,5 +130,4 @@ def test_the_metric_of_exchangeable_coordinates_is_pooled_and_drawn_towards_the_
     # The variance of a variance is 2/n of its square; five particles of variance one are mixed in.
     variance = np.array([0.5 * (0.01 + 0.09), 4.0])
     expected = (1e4 * variance + 5.0) / (1e4 + 5.0)
-    assert scale[0] == scale[1]
-    assert np.all(np.abs(scale[1:] ** 2 / expected - 1.0) < 5.0 * np.sqrt(2.0 / 1e4))
+    assert np.all(np.abs(scale**2 / expected - 1.0) < 5.0 * np.sqrt(2.0 / 1e4))

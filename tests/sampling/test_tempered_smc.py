@@ -146,5 +146,5 @@ def test_points_that_do_not_reach_the_end(linear, from_lazy):
         ValueError, match=f"its {len(from_lazy.schedule.position)} points are more than max_points=3"
     ):
         hc.tempered_smc(reduced, schedule=from_lazy, max_points=3, **OPTIONS)
-    with pytest.raises(ValueError, match="schedule: expected one of dimension 70"):
+    with pytest.raises(ValueError, match="schedule: expected the metric of 7 groups"):
         hc.tempered_smc(linear, schedule=from_lazy, **OPTIONS)
