@@ -13,52 +13,39 @@ POPULATIONS = 12
 OPTIONS = {"populations": POPULATIONS, "verbose": False}
 
 
-@pytest.fixture(scope="module")
-def linear():
-    task = hc.gaussian_clusters(n_train=4, n_inputs=6, n_test=2, fractions=(0.5, 0.5), single_output=True)
-    mlp = hc.MLP(task.n_inputs, 1, 10, 1, hc.linear, hc.mean_field)
-    return hc.Posterior(mlp, task, prior=hc.GaussianPrior(0.3), n_temperature=0.1)
-
-
-@pytest.fixture(scope="module")
-def from_lazy(linear):
-    reduced = hc.integrate_readout(hc.whiten_inputs(linear))
-    return hc.tempered_smc(reduced, particles=200, output_scale="lazy", **OPTIONS)
-
-
-def test_linear_network_from_lazy_to_mean_field(linear, from_lazy):
-    exact = linear_log_normalizer(linear)
-    lazy = linear_log_normalizer(linear, scale=10**0.5)
-    constant = -0.5 * 4 * np.log(2.0 * np.pi * linear.temperature)
+def test_linear_network_from_lazy_to_mean_field(linear_posterior, from_lazy):
+    exact = linear_log_normalizer(linear_posterior)
+    lazy = linear_log_normalizer(linear_posterior, scale=10**0.5)
+    constant = -0.5 * 4 * np.log(2.0 * np.pi * linear_posterior.temperature)
     assert_estimate(from_lazy.log_evidence, from_lazy.log_evidence_error, POPULATIONS, exact + constant, 0.2)
     assert exact - lazy < -2.0
     ratio, error = from_lazy.log_evidence_ratio, from_lazy.log_evidence_ratio_error
     assert_estimate(ratio, error, POPULATIONS, exact - lazy, 0.2)
 
 
-def test_slopes_of_the_log_normalizer_at_the_end_of_the_path(linear, from_lazy):
+def test_slopes_of_the_log_normalizer_at_the_end_of_the_path(linear_posterior, from_lazy):
     step, end = 1e-4, from_lazy.path.isel(point=-1)
     by = {
-        "d_power": lambda h: linear_log_normalizer(linear, power=1.0 + h),
-        "d_log_output_scale": lambda h: linear_log_normalizer(linear, scale=np.exp(h)),
+        "d_power": lambda h: linear_log_normalizer(linear_posterior, power=1.0 + h),
+        "d_log_output_scale": lambda h: linear_log_normalizer(linear_posterior, scale=np.exp(h)),
     }
     for name, function in by.items():
         exact = (function(step) - function(-step)) / (2.0 * step)
         assert_estimate(float(end[name]), float(end[f"{name}_error"]), POPULATIONS, exact, 0.5)
 
 
-def test_path_from_the_prior_to_the_posterior(linear, from_lazy):
+def test_path_from_the_prior_to_the_posterior(linear_posterior, from_lazy):
     path = from_lazy.path
     np.testing.assert_allclose(path["output_scale"][0], 10**0.5)
     assert (path["power"][0], path["power"][-1], path["output_scale"][-1]) == (0.0, 1.0, 1.0)
-    np.testing.assert_allclose(path["inverse_temperature"][-1], 1.0 / linear.temperature)
+    np.testing.assert_allclose(path["inverse_temperature"][-1], 1.0 / linear_posterior.temperature)
     assert np.all(np.diff(path["power"]) >= 0.0)
     assert np.all(np.diff(path["output_scale"]) <= 0.0)
     assert path["log_normalizer"][0] == 0.0
     assert np.all((path["acceptance"][1:] > 0.3) & (path["acceptance"][1:] <= 1.0))
 
 
-def test_the_run_is_read_as_any_other(linear, from_lazy):
+def test_the_run_is_read_as_any_other(linear_posterior, from_lazy):
     run = from_lazy.run
     assert dict(run["posterior"]["train_loss"].sizes) == {"seed": 1, "chain": POPULATIONS, "draw": 200}
     assert run.attrs["draws"] == "particles"
@@ -66,7 +53,12 @@ def test_the_run_is_read_as_any_other(linear, from_lazy):
         hc.convergence(run, rhat_max=2.0, ess_min=1.0).verdict
     )
     law = hc.deep_linear_exact(
-        linear.task.input_kernel(), linear.task.y_train, 1, 10, 0.3, n_temperature=linear.n_temperature
+        linear_posterior.task.input_kernel(),
+        linear_posterior.task.y_train,
+        1,
+        10,
+        0.3,
+        n_temperature=linear_posterior.n_temperature,
     )
     overlap = run["posterior"]["readout_overlap"].values[0, ..., 0, 0].mean(1)
     mean, error = weighted_mean(overlap, from_lazy.population_log_evidence)
@@ -76,8 +68,8 @@ def test_the_run_is_read_as_any_other(linear, from_lazy):
     assert run["tempering"].sizes["point"] == from_lazy.path.sizes["point"]
 
 
-def test_points_of_another_run(linear, from_lazy):
-    reduced = hc.integrate_readout(hc.whiten_inputs(linear))
+def test_points_of_another_run(linear_posterior, from_lazy):
+    reduced = hc.integrate_readout(hc.whiten_inputs(linear_posterior))
     again = hc.tempered_smc(reduced, particles=200, output_scale="lazy", schedule=from_lazy, key=1, **OPTIONS)
     np.testing.assert_array_equal(again.schedule.position, from_lazy.schedule.position)
     np.testing.assert_allclose(again.schedule.step_size, from_lazy.schedule.step_size, rtol=1e-12)
@@ -117,7 +109,7 @@ def test_tiny_networks_against_quadrature(kind):
     assert_estimate(found.log_evidence, found.log_evidence_error, POPULATIONS, exact, 0.1)
 
 
-def test_refusals_name_the_value(linear):
+def test_refusals_name_the_value(linear_posterior):
     for options, text in (
         ({"particles": 1}, "particles: .* got 1"),
         ({"populations": 1}, "populations: .* got 1"),
@@ -129,16 +121,16 @@ def test_refusals_name_the_value(linear):
         ({"sampler": "gibbs"}, "sampler: 'gibbs'"),
     ):
         with pytest.raises(ValueError, match=text):
-            hc.tempered_smc(linear, verbose=False, **options)
-    lazy = hc.Posterior(hc.MLP(6, 1, 10, 1, hc.linear, hc.standard), linear.task, n_temperature=0.1)
+            hc.tempered_smc(linear_posterior, verbose=False, **options)
+    lazy = hc.Posterior(hc.MLP(6, 1, 10, 1, hc.linear, hc.standard), linear_posterior.task, n_temperature=0.1)
     with pytest.raises(ValueError, match="'lazy' is where a network of width 10"):
         hc.tempered_smc(lazy, output_scale="lazy", verbose=False)
     with pytest.raises(MemoryError):
-        hc.tempered_smc(linear, memory_limit=1000, verbose=False)
+        hc.tempered_smc(linear_posterior, memory_limit=1000, verbose=False)
 
 
-def test_points_that_do_not_reach_the_end(linear, from_lazy):
-    reduced = hc.integrate_readout(hc.whiten_inputs(linear))
+def test_points_that_do_not_reach_the_end(linear_posterior, from_lazy):
+    reduced = hc.integrate_readout(hc.whiten_inputs(linear_posterior))
     early = Schedule(*(leaf[:2] for leaf in from_lazy.schedule))
     with pytest.raises(ValueError, match="schedule: 2 points led to the power"):
         hc.tempered_smc(reduced, particles=200, output_scale="lazy", schedule=early, **OPTIONS)
@@ -147,4 +139,4 @@ def test_points_that_do_not_reach_the_end(linear, from_lazy):
     ):
         hc.tempered_smc(reduced, schedule=from_lazy, max_points=3, **OPTIONS)
     with pytest.raises(ValueError, match="schedule: expected the metric of 7 groups"):
-        hc.tempered_smc(linear, schedule=from_lazy, **OPTIONS)
+        hc.tempered_smc(linear_posterior, schedule=from_lazy, **OPTIONS)
