@@ -15,7 +15,6 @@ which biases an estimate by a part of order one over the number of all of them (
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +27,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from hiddencodes.sampling import adaptation
-from hiddencodes.sampling.path import Coordinates, Path, coordinates, log_likelihood, next_corner
+from hiddencodes.sampling.path import Coordinates, Path, Schedule, coordinates, log_likelihood, next_corner
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
 
@@ -38,20 +37,6 @@ LENGTH = np.pi
 _ESS_TOLERANCE = 0.01
 # Weight, in particles, with which a measured variance is drawn towards that of the prior (one).
 _METRIC_PRIOR = 5.0
-
-
-class Schedule(NamedTuple):
-    """The points of a path and the tuning of the kernel there; a row for every step.
-
-    Attributes:
-        position: Where the step leads.
-        step_size: Step size of the kernel, in units of the metric.
-        scale: Root of the metric of every group of exchangeable coordinates, positions are ``scale * u``.
-    """
-
-    position: Float[Array, " step"] | Float[np.ndarray, " step"]
-    step_size: Float[Array, " step"] | Float[np.ndarray, " step"]
-    scale: Float[Array, "step group"] | Float[np.ndarray, "step group"]
 
 
 class Steps(NamedTuple):
@@ -124,7 +109,8 @@ def pooled_scale(
     return jnp.sqrt((squares / counts + _METRIC_PRIOR) / (n + _METRIC_PRIOR))
 
 
-def _particle_keys(keys: Key[Array, " population"], number: Int[Array, ""], n: int) -> Array:
+def particle_keys(keys: Key[Array, " population"], number: Int[Array, ""], n: int) -> Array:
+    """A key for every particle, (population, particle)."""
     return jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, number), n))(keys)
 
 
@@ -157,7 +143,7 @@ def _move(
         step = lambda key, state: sampler.step(
             key, state, density, jnp.exp(log_step), n_steps, sampler.max_steps
         )
-        state, info = each(step)(_particle_keys(keys, first + i, cloud.q.shape[1]), state)
+        state, info = each(step)(particle_keys(keys, first + i, cloud.q.shape[1]), state)
         rate = info.acceptance_rate.astype(dtype)
         mean = jnp.mean(rate)
         log_step = log_step + jnp.where(adapt, mean - sampler.target_acceptance, 0.0)
@@ -304,20 +290,3 @@ def _anneal(
 
 
 anneal = jax.jit(_anneal, static_argnames=("sampler", "target", "particles", "transitions"))
-
-
-def no_schedule(capacity: int, target: Target, dtype: Any) -> Schedule:
-    """A schedule of that many empty rows: points and tuning are chosen on the way."""
-    row = np.zeros(capacity, dtype)
-    return Schedule(row, row, np.zeros((capacity, int(target.groups().max()) + 1), dtype))
-
-
-@partial(jax.jit, static_argnames=("target", "batch"))
-def observe(
-    target: Target, batch: int, keys: Key[Array, " population"], q: Array, data: Any
-) -> dict[str, Array]:
-    """Observables of all particles, (population, particle, ...) each."""
-    lanes = _particle_keys(keys, jnp.zeros((), jnp.int32), q.shape[1])
-    flat = (jnp.reshape(lanes, (-1, *lanes.shape[2:])), jnp.reshape(q, (-1, q.shape[2])))
-    values = jax.lax.map(lambda one: target.observe(one[1], data, one[0]), flat, batch_size=batch)
-    return jax.tree.map(lambda leaf: jnp.reshape(leaf, (*q.shape[:2], *leaf.shape[1:])), values)

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hiddencodes.sampling import adaptation
-from hiddencodes.sampling.annealing import LENGTH, Schedule
-from hiddencodes.sampling.path import Path, coordinates, log_likelihood
+from hiddencodes.sampling.annealing import LENGTH
+from hiddencodes.sampling.path import Path, Schedule, coordinates, log_likelihood
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
 

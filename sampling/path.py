@@ -12,6 +12,7 @@ integrated out or not.
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hiddencodes.models.posterior import PosteriorData
@@ -68,3 +69,23 @@ def log_likelihood(
         }
         data = data._replace(prior_std={**data.prior_std, "readout": readout})
     return target.log_likelihood(q, data, at.power * path.inverse_temperature)
+
+
+class Schedule(NamedTuple):
+    """The points of a path and the tuning of the kernel there; a row for every step.
+
+    Attributes:
+        position: Where the step leads.
+        step_size: Step size of the kernel, in units of the metric.
+        scale: Root of the metric of every group of exchangeable coordinates, positions are ``scale * u``.
+    """
+
+    position: Float[Array, " step"] | Float[np.ndarray, " step"]
+    step_size: Float[Array, " step"] | Float[np.ndarray, " step"]
+    scale: Float[Array, "step group"] | Float[np.ndarray, "step group"]
+
+
+def no_schedule(capacity: int, target: Target, dtype: Any) -> Schedule:
+    """A schedule of that many empty rows: points and tuning are chosen on the way."""
+    row = np.zeros(capacity, dtype)
+    return Schedule(row, row, np.zeros((capacity, int(target.groups().max()) + 1), dtype))

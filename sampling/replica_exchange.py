@@ -74,10 +74,9 @@ def replica_exchange(
     """Sample the posterior with chains of replicas on a ladder from the prior, swapped between neighbours.
 
     A chain has one replica at every rung: at the prior, where it is drawn anew in every iteration, and at every point
-    of a path of `tempered_smc`, where it makes one transition of the kernel. Then neighbours swap (even and odd pairs in turn).
-    Rungs, step sizes, metric and starting positions are those of a tempered population: chain c starts from particles of
-    population c. Rungs at which the effective sample size falls to a half swap about half of the time, where they mix. Step sizes go on adapting during
-    warm-up and are fixed afterwards.
+    of a path of `tempered_smc`, where it makes one transition of the kernel. Then neighbours swap, even and odd pairs in turn
+    (`hiddencodes.sampling.exchange`). Rungs, metric, first step sizes and starting positions are those of tempered
+    populations: chain c starts from particles of population c. Step sizes go on adapting to the acceptance of their rung during warm-up.
 
     A chain leaves a mode through the prior; what counts is how often that happens (`ReplicaExchange.arrivals`).
 

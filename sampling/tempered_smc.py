@@ -14,18 +14,15 @@ import xarray as xr
 from jaxtyping import Float, PRNGKeyArray
 
 from hiddencodes.models import Posterior, Reduced
-from hiddencodes.sampling import annealing, arguments, evidence, memory, run_tree
-from hiddencodes.sampling.annealing import Annealed, Schedule
+from hiddencodes.sampling import annealing, arguments, evidence, memory, tempered_run
+from hiddencodes.sampling.annealing import Annealed
 from hiddencodes.sampling.observables import Observable
-from hiddencodes.sampling.path import Path, coordinates
-from hiddencodes.sampling.problem import Precision, Problem, final_activations, numerics, problem
-from hiddencodes.sampling.run_chains import Plan, Segment
+from hiddencodes.sampling.path import Path, Schedule, coordinates, no_schedule
+from hiddencodes.sampling.problem import Precision, Problem, numerics, problem
+from hiddencodes.sampling.run_chains import Plan
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
 from hiddencodes.tasks.arguments import Number
-
-# Observables are computed for as many particles at once as fit into this many bytes.
-_OBSERVED_BYTES = 256e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +98,14 @@ def tempered_smc(
 
     The density at a point of the path is ``prior x likelihood(T/λ)``, λ from 0 to 1: the posterior at a higher temperature,
     which for all weights is the likelihood to the power λ. From point to point particles are weighted, resampled
-    within their population and moved by ``mcmc_steps`` transitions of HMC (jittered trajectories of half a turn on
-    average a quarter). The next λ is where the effective sample size of the weights is ``target_ess`` of the particles; the step size follows
-    the acceptance, the metric the variance of the particles. All of this is pooled over populations, which are independent
-    otherwise (`hiddencodes.sampling.annealing`). BlackJAX resamples, solves for the effective sample size and integrates.
+    within their population and moved by ``mcmc_steps`` transitions of the kernel; HMC's trajectories turn a coordinate by an
+    angle jittered over (0, π]. The next λ is where the effective sample size of the weights is ``target_ess`` of the
+    particles; the step size follows the acceptance, the metric the variance of the particles. All of this is pooled over
+    populations, which are independent otherwise (`hiddencodes.sampling.annealing`). BlackJAX resamples, solves for the
+    effective sample size and integrates.
 
-    Populations that begin in the prior and settle in different modes do so in the right proportion, if their weights agree:
-    unlike chains, they need not cross barriers. What is right without conditions is the mean of Z_m, in expectation.
+    Particles settle in modes in proportion to what these weigh at the point where the modes part, and resampling corrects
+    the shares from there on: unlike chains, they need not cross barriers. A mode that no particle finds is not noticed.
 
     With ``output_scale`` γ₀ other than 1 the path has two legs: at outputs γ₀ f from the prior to the posterior, then
     with γ from γ₀ to 1 at the posterior's temperature. ``"lazy"`` is the γ₀ that makes the readout multiplier 1/√N:
@@ -185,9 +183,9 @@ def tempered_smc(
         jax.block_until_ready(done.q)
         seconds = time.perf_counter() - begin
         _check_end(done, path, sizes)
-        table = _table(done, path)
+        table = tempered_run.table(done, path)
         constant = normalizer(setting, path)
-        run = _run(setting, kernel, sizes, done, data, observing, dtype, seconds, precision, random_key)
+        run = tempered_run.run(setting, kernel, done, data, observing, dtype, seconds, precision, random_key)
     z = table["population_log_normalizer"].values
     corner = int(np.flatnonzero(table["power"].values >= 1.0)[0])
     total, ratio = evidence.log_mean(z[-1] + constant), evidence.log_ratio(z[-1], z[corner])
@@ -270,7 +268,7 @@ def _budget(
 def _rows(
     schedule: TemperedSMC | Schedule | None, target: Target, capacity: int, dtype: Any
 ) -> tuple[Schedule, int]:
-    empty = annealing.no_schedule(capacity, target, dtype)
+    empty = no_schedule(capacity, target, dtype)
     if schedule is None:
         return empty, 0
     given = schedule.schedule if isinstance(schedule, TemperedSMC) else schedule
@@ -303,83 +301,3 @@ def _check_end(done: Annealed, path: Path, sizes: _Sizes) -> None:
             f"{'schedule' if n < sizes.max_points else 'max_points'}: {n} points led to the power {float(at.power):.3g} "
             f"of the likelihood and the output scale {float(np.exp(at.log_scale)):.3g}, not to the end of the path"
         )
-
-
-def _table(done: Annealed, path: Path) -> xr.Dataset:
-    """See `TemperedSMC`."""
-    n = int(done.n_done)
-    steps = jax.tree.map(lambda leaf: np.asarray(leaf, float)[:n], done.steps)
-    position = np.concatenate([[0.0], np.asarray(done.schedule.position, float)[:n]])
-    at = jax.tree.map(lambda leaf: np.asarray(leaf, float), coordinates(path, jnp.asarray(position)))
-    z = np.concatenate([np.zeros((1, steps.log_weight.shape[1])), np.cumsum(steps.log_weight, axis=0)])
-    mean = evidence.log_mean(z)
-
-    def after(values: np.ndarray) -> tuple[str, np.ndarray]:
-        return "point", np.concatenate([[np.nan], values])
-
-    slopes: dict[str, tuple[str, np.ndarray]] = {}
-    for name, values in zip(("d_power", "d_log_output_scale"), steps.gradient, strict=True):
-        value, error = evidence.weighted_mean(values, z[1:])
-        slopes |= {name: after(value), f"{name}_error": after(error)}
-    return xr.Dataset(
-        {
-            "power": ("point", at.power),
-            "inverse_temperature": ("point", at.power * float(path.inverse_temperature)),
-            "output_scale": ("point", np.exp(at.log_scale)),
-            "log_normalizer": ("point", mean.value),
-            "log_normalizer_error": ("point", mean.error),
-            "population_log_normalizer": (("point", "population"), z),
-            **slopes,
-            "ess": after(steps.ess),
-            "acceptance": after(steps.acceptance),
-            "step_size": after(np.asarray(done.schedule.step_size, float)[:n]),
-            "gradients": after(steps.n_steps),
-            "divergences": after(steps.divergences),
-        },
-        {"point": np.arange(n + 1), "population": np.arange(z.shape[1])},
-    )
-
-
-def _run(
-    setting: Problem,
-    kernel: Sampler,
-    sizes: _Sizes,
-    done: Annealed,
-    data: Any,
-    keys: Any,
-    dtype: Any,
-    seconds: float,
-    precision: str,
-    key: PRNGKeyArray,
-) -> xr.DataTree:
-    """Particles at the end of the path as a run."""
-    target, first = setting.target, setting.originals[0]
-    starts = np.arange(sizes.populations)
-    plan = Plan(np.arange(1), sizes.populations, 0, sizes.particles, 1, starts, capacity=sizes.particles)
-    batch = int(max(1, _OBSERVED_BYTES // memory.draw_bytes(target, data, dtype)))
-    one_seed = jax.tree.map(lambda leaf: leaf[0], data)
-    batch = min(batch, sizes.populations * sizes.particles)
-    observed = annealing.observe(target, batch, keys, done.q, one_seed)
-    stats = {
-        "acceptance_rate": done.acceptance,
-        "diverging": done.diverging,
-        "finite": jnp.all(jnp.isfinite(done.q), axis=-1),
-    }
-    arrange = lambda leaf: np.moveaxis(np.asarray(leaf), 1, 0)[:, None]  # (draw, seed, chain, ...)
-    segment = Segment(0, jax.tree.map(arrange, observed), jax.tree.map(arrange, stats))
-    coords = run_tree.coordinates(first, plan)
-    groups = run_tree.segment_datasets(segment, target.observables, kernel, plan, coords)
-    ancestor = np.asarray(done.ancestor)[None]
-    groups["sample_stats"]["ancestor"] = (run_tree.SAMPLE_DIMS, ancestor)
-    groups |= run_tree.constants(setting.originals, plan)
-    groups["final"] = final_activations(target, done.q[None, :, -1], data, coords)
-    families = [len(np.unique(a)) for a in ancestor[0]]
-    tree = xr.DataTree.from_dict(groups)
-    tree.attrs = run_tree.attributes(
-        setting.originals, kernel, plan, precision=precision, coordinates=setting.coordinates, draws="particles",
-        initialization=f"{sizes.populations} independent populations of {sizes.particles} particles, tempered from the prior; "
-        f"{min(families)} to {max(families)} prior draws have descendants",
-        key=json.dumps(np.asarray(jax.random.key_data(key)).tolist()),
-        timings=json.dumps({"compile and tempering": seconds}), complete=1,
-    )  # fmt: skip
-    return tree

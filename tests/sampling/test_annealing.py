@@ -11,7 +11,7 @@ from statistics_of_chains import assert_estimate
 
 import hiddencodes as hc
 from hiddencodes.sampling import annealing, evidence
-from hiddencodes.sampling.path import Path, coordinates
+from hiddencodes.sampling.path import Path, coordinates, no_schedule
 
 D, POPULATIONS, PARTICLES = 4, 20, 100
 
@@ -22,7 +22,7 @@ def path(data) -> Path:
 
 
 def walk(target, data, key: int, schedule=None, n: int = 0, populations: int = POPULATIONS):
-    rows = annealing.no_schedule(60, target, np.float64) if schedule is None else schedule
+    rows = no_schedule(60, target, np.float64) if schedule is None else schedule
     keys = jax.random.split(jax.random.key(key), populations)
     done = annealing.anneal(
         hc.hmc(), target, PARTICLES, 4, keys, path(data), jnp.asarray(0.5), rows, jnp.asarray(n, jnp.int32)

@@ -10,9 +10,8 @@ from statistics_of_chains import Z, assert_estimate, assert_mean
 
 import hiddencodes as hc
 from hiddencodes.sampling import evidence
-from hiddencodes.sampling.annealing import Schedule
 from hiddencodes.sampling.exchange import exchange, swap_index
-from hiddencodes.sampling.path import Path
+from hiddencodes.sampling.path import Path, Schedule
 
 RUNGS, CHAINS, DRAWS = 10, 8, 400
 TARGET, DATA = BimodalTarget(), np.array([0.7, 0.3])
@@ -80,18 +79,18 @@ def test_bennett_of_two_gaussians(rng, shift):
 
 
 def test_jackknife_error_of_independent_chains(rng):
-    """400 ladders of one pair: their spread is what the errors say."""
+    """200 ladders of one pair: their spread is what the errors say."""
     u = (
         0.4
-        + 0.8 * rng.standard_normal((400, 2, 1, 10, 30))
+        + 0.8 * rng.standard_normal((200, 2, 1, 10, 30))
         + np.array([-0.32, 0.32])[None, :, None, None, None]
     )
     found = [evidence.ladder_ratios(one[0], one[1]) for one in u]
     values, errors = (np.array([getattr(f, name)[-1] for f in found]) for name in ("value", "error"))
-    # Variances of 400 values and of 400 averages of 10 chains: relative errors √(2/400) and √(2/9/400), and the bias
+    # Variances of 200 values and of 200 averages of 10 chains: relative errors √(2/200) and √(2/9/200), and the bias
     # of the jackknife, of order one over the number of draws of a chain.
     ratio = np.mean(errors**2) / np.var(values, ddof=1)
-    assert abs(ratio - 1.0) < Z * np.sqrt(2.0 / 400 + 2.0 / 9 / 400) + 1.0 / 30
+    assert abs(ratio - 1.0) < Z * np.sqrt(2.0 / 200 + 2.0 / 9 / 200) + 1.0 / 30
 
 
 def test_log_mean_is_blind_to_the_scale(rng):

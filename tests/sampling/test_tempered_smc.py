@@ -6,8 +6,8 @@ from exact_evidence import linear_log_normalizer, log_evidence_by_quadrature
 from statistics_of_chains import assert_estimate
 
 import hiddencodes as hc
-from hiddencodes.sampling.annealing import Schedule
 from hiddencodes.sampling.evidence import weighted_mean
+from hiddencodes.sampling.path import Schedule
 
 POPULATIONS = 12
 OPTIONS = {"populations": POPULATIONS, "verbose": False}
