@@ -107,13 +107,13 @@ def replica_exchange(
         MemoryError: If the run would not fit, before anything is compiled.
 
     Example:
-        >>> from hiddencodes.models import MLP, integrate_readout, mean_field, sigmoidal
+        >>> from hiddencodes.models import MLP, mean_field, sigmoidal
         >>> from hiddencodes.tasks import orthogonal_classes
         >>> task = orthogonal_classes(n_train=4)
         >>> mlp = MLP(task.n_inputs, task.n_outputs, 5, 1, sigmoidal, mean_field)
-        >>> posterior = integrate_readout(Posterior(mlp, task, n_temperature=1.0))
+        >>> posterior = Posterior(mlp, task, n_temperature=1.0)
         >>> result = replica_exchange(posterior, chains=4, draws=100, warmup=20, particles=50, verbose=False)
-        >>> result.log_evidence_error < 0.5, result.run["posterior"].sizes["draw"]
+        >>> result.log_evidence_error < 1.0, result.run["posterior"].sizes["draw"]
         (True, 100)
     """
     chains = arguments.count("chains", chains, 2)

@@ -20,6 +20,7 @@ def exchanged(linear_posterior, from_lazy):
     )
 
 
+@pytest.mark.slow
 def test_evidence_of_a_linear_network(linear_posterior, exchanged):
     exact = linear_log_normalizer(linear_posterior)
     lazy = linear_log_normalizer(linear_posterior, scale=10**0.5)
@@ -29,6 +30,7 @@ def test_evidence_of_a_linear_network(linear_posterior, exchanged):
     assert_estimate(ratio, error, CHAINS, exact - lazy, 0.1)
 
 
+@pytest.mark.slow
 def test_the_run_is_that_of_the_posterior(linear_posterior, exchanged):
     posterior = linear_posterior
     law = hc.deep_linear_exact(
@@ -46,6 +48,7 @@ def test_the_run_is_that_of_the_posterior(linear_posterior, exchanged):
     assert hc.drift(exchanged.run).rows
 
 
+@pytest.mark.slow
 def test_ladder(from_lazy, exchanged):
     ladder = exchanged.ladder
     np.testing.assert_allclose(ladder["power"], from_lazy.path["power"])

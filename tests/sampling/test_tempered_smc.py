@@ -7,6 +7,7 @@ from statistics_of_chains import assert_estimate
 
 import hiddencodes as hc
 from hiddencodes.sampling.evidence import weighted_mean
+from hiddencodes.sampling.observables import train_loss
 from hiddencodes.sampling.path import Schedule
 
 POPULATIONS = 12
@@ -88,7 +89,9 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("kind", TINY)
+@pytest.mark.parametrize(
+    "kind", [k if k == "sigmoidal, all weights" else pytest.param(k, marks=pytest.mark.slow) for k in TINY]
+)
 def test_tiny_networks_against_quadrature(kind):
     likelihood, reduce = TINY[kind]
     x = np.array([[1.5, 0.3], [-0.4, 1.2]])
@@ -105,7 +108,9 @@ def test_tiny_networks_against_quadrature(kind):
     exact = log_evidence_by_quadrature(posterior, 100 if n_outputs == 1 else 24)
     coarse = log_evidence_by_quadrature(posterior, 80 if n_outputs == 1 else 20)
     assert abs(exact - coarse) < 1e-3
-    found = hc.tempered_smc(reduce(posterior), particles=200, mcmc_steps=5, **OPTIONS)
+    found = hc.tempered_smc(
+        reduce(posterior), particles=200, mcmc_steps=5, observables=[train_loss], **OPTIONS
+    )
     assert_estimate(found.log_evidence, found.log_evidence_error, POPULATIONS, exact, 0.1)
 
 
