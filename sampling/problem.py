@@ -92,7 +92,7 @@ def stack_data(posteriors: Sequence[Posterior], dtype: Any) -> PosteriorData:
     return jax.tree.map(stack, *(p.data() for p in posteriors))
 
 
-def final_activations(target: Network, q: Any, data: PosteriorData, coords: dict[str, Any]) -> xr.Dataset:
+def run_activations(target: Network, q: Any, data: PosteriorData, coords: dict[str, Any]) -> xr.Dataset:
     """Activations of every unit on every training pattern in single precision.
 
     Args:

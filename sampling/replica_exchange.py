@@ -19,7 +19,7 @@ from hiddencodes.sampling.evidence import Ratios
 from hiddencodes.sampling.exchange import Recorded, exchange
 from hiddencodes.sampling.observables import Observable
 from hiddencodes.sampling.path import Path, coordinates
-from hiddencodes.sampling.problem import Precision, Problem, final_activations, numerics, problem
+from hiddencodes.sampling.problem import Precision, Problem, numerics, problem, run_activations
 from hiddencodes.sampling.run_chains import Plan, Segment
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.tempered_smc import TemperedSMC, normalizer, path_of, starting_scale, tempered_smc
@@ -171,7 +171,7 @@ def replica_exchange(
         ratios = evidence.ladder_ratios(*(_by_pair(u) for u in (recorded.forward, recorded.backward)))
         ladder = _table(recorded, ratios, path, np.asarray(schedule.position), np.exp(replicas.log_step_size))
         constant = normalizer(setting, path)
-        final = final_activations(
+        final = run_activations(
             setting.target, replicas.q[-1][None], data, run_tree.coordinates(setting.originals[0], plan)
         )
     run = _run(setting, kernel, plan, recorded, rungs)

@@ -17,7 +17,7 @@ from hiddencodes.sampling import adaptation, arguments, memory, run_tree
 from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
 from hiddencodes.sampling.observables import Observable
-from hiddencodes.sampling.problem import Precision, final_activations, numerics, problem
+from hiddencodes.sampling.problem import Precision, numerics, problem, run_activations
 from hiddencodes.sampling.run_chains import SEGMENTS, Plan, Report, Segment, run_chains
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.starts import Start
@@ -182,9 +182,9 @@ def sample(
                 target, data, temperature, chosen, plan, random_key, dtype, consume, report,
                 moves=chosen_moves, every=every, start=q,
             )  # fmt: skip
-        ends = {"final": final_activations(target, finished.q, data, coords)}
+        ends = {"final": run_activations(target, finished.q, data, coords)}
         if q is not None:
-            ends["initial"] = final_activations(target, jnp.asarray(q, dtype), data, coords)
+            ends["initial"] = run_activations(target, jnp.asarray(q, dtype), data, coords)
         last_key = jax.random.fold_in(random_key, _LAST_WEIGHTS)
         last = to_weights(finished.q, posteriors, target.shapes(), last_key)
         lanes = {name: coords[name] for name in ("seed", "chain")}

@@ -13,7 +13,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from hiddencodes.sampling import evidence, memory, run_tree
 from hiddencodes.sampling.annealing import Annealed, particle_keys
 from hiddencodes.sampling.path import Path, coordinates
-from hiddencodes.sampling.problem import Problem, final_activations
+from hiddencodes.sampling.problem import Problem, run_activations
 from hiddencodes.sampling.run_chains import Plan, Segment
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
@@ -89,7 +89,7 @@ def run(
     ancestor = np.asarray(done.ancestor)[None]
     groups["sample_stats"]["ancestor"] = (run_tree.SAMPLE_DIMS, ancestor)
     groups |= run_tree.constants(setting.originals, plan)
-    groups["final"] = final_activations(target, done.q[None, :, -1], data, coords)
+    groups["final"] = run_activations(target, done.q[None, :, -1], data, coords)
     families = [len(np.unique(a)) for a in ancestor[0]]
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = run_tree.attributes(
