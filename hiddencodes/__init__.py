@@ -103,6 +103,7 @@ from hiddencodes.sampling import Sampler as Sampler
 from hiddencodes.sampling import Start as Start
 from hiddencodes.sampling import TemperedSMC as TemperedSMC
 from hiddencodes.sampling import adjusted_mclmc as adjusted_mclmc
+from hiddencodes.sampling import annealed_refresh as annealed_refresh
 from hiddencodes.sampling import cavity_refresh as cavity_refresh
 from hiddencodes.sampling import composition_start as composition_start
 from hiddencodes.sampling import conditional_test_predictions as conditional_test_predictions

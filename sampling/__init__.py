@@ -1,6 +1,7 @@
 """Sampling: kernels, adaptation, the engine that runs chains, and the run it leaves behind."""
 
 from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc as adjusted_mclmc
+from hiddencodes.sampling.annealed_move import annealed_refresh as annealed_refresh
 from hiddencodes.sampling.arguments import SAMPLER_NAMES as SAMPLER_NAMES
 from hiddencodes.sampling.cavity_move import cavity_refresh as cavity_refresh
 from hiddencodes.sampling.hmc import hmc as hmc

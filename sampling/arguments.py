@@ -110,7 +110,7 @@ def moves(value: object) -> tuple[Move, ...]:
     )
     if not isinstance(value, Move | Sequence) or not all(isinstance(move, Move) for move in found):
         raise ValueError(
-            f"moves: expected cavity_refresh(), pair_rotation(), another move or a sequence of them, got {value!r}"
+            f"moves: expected cavity_refresh(), annealed_refresh(), pair_rotation(), another move or a sequence of them, got {value!r}"
         )
     return tuple(found)
 

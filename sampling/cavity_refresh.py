@@ -15,39 +15,15 @@ with m the mean activations of the code that α' belongs to: of A only the off-d
 The Metropolis test is exact, so that codes, their means and their spreads may come from earlier samples and be anything.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from hiddencodes.models.activations import Activation
 from hiddencodes.sampling import unit_density
-
-
-class Codes(NamedTuple):
-    """What is known of the codes of a layer's units, in units of the prior standard deviation of the readout.
-
-    Attributes:
-        log_weight: Logarithm of the probability with which a code is proposed; minus infinity for an unused row, (code,).
-        mean: Mean readout, (code, output).
-        factor: Lower Cholesky factor of the covariance of the readout, (code, output, output).
-        activation: Mean activation on every training pattern, (code, pattern).
-    """
-
-    log_weight: Float[Array, "*seed code"]
-    mean: Float[Array, "*seed code output"]
-    factor: Float[Array, "*seed code output output"]
-    activation: Float[Array, "*seed code pattern"]
-
-
-class RefreshInfo(NamedTuple):
-    """Counts of a sweep by the code that the unit had and the code that was proposed, (code, code) each."""
-
-    proposed: Int[Array, "code code"]
-    accepted: Int[Array, "code code"]
+from hiddencodes.sampling.code_proposals import Codes, RefreshInfo, mixture, propose
 
 
 def refresh(
@@ -79,15 +55,12 @@ def refresh(
     (n_units, n_patterns), n_outputs = x.shape, y.shape[1]
     n_codes = len(codes.log_weight)
     phi_nodes = activation(scale * unit_density.nodes(dtype))
-    uniform_key, alpha_key, code_key, proposal_key, test_key = jax.random.split(key, 5)
+    uniform_key, alpha_key, proposal_key, test_key = jax.random.split(key, 4)
     uniforms = jax.random.uniform(uniform_key, x.shape, dtype)
     alpha_noise = jax.random.normal(alpha_key, (n_units, n_outputs), dtype)
-    drawn = jax.random.categorical(code_key, codes.log_weight, shape=(n_units,))
-    proposal_noise = jax.random.normal(proposal_key, (n_units, n_outputs), dtype)
-    proposals = codes.mean[drawn] + jnp.einsum("urs,us->ur", codes.factor[drawn], proposal_noise)
+    proposals = propose(proposal_key, codes, n_units)
     log_uniforms = jnp.log(jax.random.uniform(test_key, (n_units,), dtype))
-    mixture = _mixture(codes)
-    proposed_terms = jax.vmap(mixture)(proposals)
+    terms_of = mixture(codes)
 
     # [A⁻¹]⁻¹ of all units and its products with what fields are made of, side by side: one row vector times it gives both.
     known = jnp.concatenate([jnp.sqrt(weight) * y, codes.activation.T], axis=1)
@@ -112,8 +85,8 @@ def refresh(
         precision = 1.0 + stiffness_old
         alpha_old = drive_old / precision + alpha_noise[i] / jnp.sqrt(precision)
         # Everything that concerns the old and the new unit alike, side by side.
-        alpha = jnp.stack([alpha_old, proposals[i]])
-        terms = jnp.stack([mixture(alpha_old), proposed_terms[i]])
+        alpha = jnp.stack([alpha_old, proposals.alpha[i]])
+        terms = jnp.stack([terms_of(alpha_old), proposals.terms[i]])
         code = jnp.argmax(terms, axis=1)
         size = weight * jnp.sum(alpha**2, axis=1)[:, None]
         quadratic = size * diagonal[None, :]
@@ -149,16 +122,3 @@ def refresh(
     none = jnp.zeros((n_codes, n_codes), jnp.int32)
     x, _, proposed, accepted = jax.lax.fori_loop(0, n_units, body, (x, wide, none, none))
     return x, RefreshInfo(proposed, accepted)
-
-
-def _mixture(codes: Codes):
-    """The terms of the density of proposed readouts, logarithms, as a function of the readout."""
-    identity = jnp.eye(codes.mean.shape[1], dtype=codes.mean.dtype)
-    whiten = jax.vmap(lambda f: jax.scipy.linalg.solve_triangular(f, identity, lower=True))(codes.factor)
-    log_size = jnp.sum(jnp.log(jnp.diagonal(codes.factor, axis1=1, axis2=2)), axis=1)
-
-    def terms(alpha: Float[Array, " output"]) -> Float[Array, " code"]:
-        distance = jnp.einsum("crs,cs->cr", whiten, alpha[None, :] - codes.mean)
-        return codes.log_weight - 0.5 * jnp.sum(distance**2, axis=1) - log_size
-
-    return terms

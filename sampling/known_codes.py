@@ -17,7 +17,7 @@ _SHRINKAGE = 10.0
 
 
 class CodeTable(NamedTuple):
-    """What `hiddencodes.sampling.cavity_refresh.Codes` holds, on the host: the same fields."""
+    """What `hiddencodes.sampling.code_proposals.Codes` holds, on the host: the same fields."""
 
     log_weight: Float[np.ndarray, " code"]
     mean: Float[np.ndarray, "code output"]

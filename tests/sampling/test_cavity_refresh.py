@@ -8,7 +8,8 @@ from statistics_of_chains import assert_mean
 from two_units import SCALE, WEIGHT, N, P, Y, by_quadrature, functions
 
 import hiddencodes as hc
-from hiddencodes.sampling.cavity_refresh import Codes, refresh
+from hiddencodes.sampling.cavity_refresh import refresh
+from hiddencodes.sampling.code_proposals import Codes
 
 
 def codes(kind: str) -> Codes:
