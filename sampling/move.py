@@ -11,7 +11,10 @@ from hiddencodes.sampling.target import Target
 
 
 class MoveInfo(NamedTuple):
-    """What a sweep reports: counts by the code that a unit had and the one that was proposed, (code, code) each."""
+    """What a sweep reports: counts by the code that a unit had and the one that was proposed, (code, code) each.
+
+    Where a move has no codes, other kinds take their place, named in `Learned`.
+    """
 
     proposed: Int[Array, "*lane code code"]
     accepted: Int[Array, "*lane code code"]

@@ -146,7 +146,7 @@ def rotate_pairs(
 
     Args:
         key: Random key.
-        x: Weights of the units in coordinates in which their prior is an isotropic Gaussian.
+        x: Weights of the units, in any linear coordinates: all units have the same Gaussian prior.
         z: Their pre-activations, linear in x.
         y: Targets.
         class_average: As in `hiddencodes.models.posterior.PosteriorData`.

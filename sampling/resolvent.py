@@ -5,7 +5,10 @@ With the readout integrated out, Gaussian likelihood,
     log L = -(m/2) log det C - (1/2T) tr Yᵀ C⁻¹ Y,    C = (w/T) Φ Φᵀ + 1,
 
 as in `hiddencodes.models.readout_regression.readout_evidence`. New activations of two units change C by rank four, hence log L
-by a determinant of order four and C⁻¹ by products of vectors: P² operations instead of P³.
+by a determinant of order four and C⁻¹ by products of vectors: P² operations instead of P³. The resolvent is computed
+anew for every sweep. In single precision, after 60 pairs of the network of ``benchmarks/speed/do_surplus_outliers_merge.py``
+(T = 1e-5, and at T = 1e-6), some 40 of them taken, C⁻¹ was off by less than 2e-6, with largest entries of 0.15 to 0.6, and
+changes of log L above -20 by no more than 0.002.
 """
 
 from typing import NamedTuple

@@ -269,13 +269,13 @@ def compare(n_temperature, coordinates, draws):
 
 
 def test_runs_with_rotations_agree_with_plain_ones():
-    compare(0.4, ["weights"], 2000)
+    compare(0.4, ["weights"], 1000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_temperature", [0.4, 0.05])
 def test_runs_with_rotations_agree_with_plain_ones_in_all_coordinates(n_temperature):
-    compare(n_temperature, REDUCE, 10_000)
+    compare(n_temperature, REDUCE, 4000)
 
 
 @pytest.mark.parametrize(
