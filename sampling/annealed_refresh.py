@@ -16,6 +16,7 @@ the weight of annealed importance sampling (Neal 2001; Neal 1996 for such transi
 has the reverse probability.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -174,7 +175,11 @@ def _carried(
 
 
 def hamiltonian_step(
-    key: PRNGKeyArray, x: Float[Array, " coordinate"], log_law, step_size: Float[Array, ""], steps: int
+    key: PRNGKeyArray,
+    x: Float[Array, " coordinate"],
+    log_law: Callable[[Array], Array],
+    step_size: Float[Array, ""],
+    steps: int,
 ) -> tuple[Float[Array, " coordinate"], Float[Array, ""]]:
     """A transition of Hamiltonian Monte Carlo with unit masses, and the probability of its acceptance."""
     momentum_key, test_key = jax.random.split(key)
