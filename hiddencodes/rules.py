@@ -64,6 +64,13 @@ def contradictions(study: Mapping[str, Any]) -> Iterator[Contradiction]:
         if superchains and chains % superchains:
             message = f"does not divide the number of chains; expected a divisor of {chains}"
             yield Contradiction(("sampling", "superchains"), message)
+        compositions = as_list(sampling.get("compositions")) or []
+        if compositions and chains % len(compositions):
+            message = f"has {len(compositions)} entries; expected a divisor of the number of chains, {chains}"
+            yield Contradiction(("sampling", "compositions"), message)
+        if compositions and superchains:
+            message = "says which chains belong together; expected superchains or compositions, not both"
+            yield Contradiction(("sampling", "compositions"), message)
     seen: dict[str, int] = {}
     for i, network in enumerate(map(as_table, as_list(study.get("network")) or [])):
         if network is None:

@@ -160,20 +160,36 @@ def run_study(
             if progress is not None:
                 progress(label, event)
 
+        common: dict[str, Any] = {
+            "sampler": _sampler(settings),
+            "chains": settings.chains,
+            "seeds": list(study.seeds),
+            "warmup": settings.warmup,
+            "precision": settings.precision,
+            "key": settings.key,
+            "moves": () if settings.moves is None else getattr(sampling, settings.moves)(),
+            "moves_every": settings.moves_every,
+            "progress": report,
+            "verbose": verbose,
+        }
+        start = None
+        if settings.compositions is not None:
+            annealed = sampling.sample(posteriors[network.label], draws=1, **common)
+            start = sampling.composition_start(
+                posteriors[network.label],
+                annealed,
+                settings.compositions,
+                chains=settings.chains,
+                key=settings.key,
+            )
         sampling.sample(
             posteriors[network.label],
-            sampler=_sampler(settings),
-            chains=settings.chains,
-            seeds=list(study.seeds),
             draws=settings.draws,
-            warmup=settings.warmup,
             thin=settings.thin,
             out=folder / "networks" / f"{slug(network.label)}.zarr",
-            precision=settings.precision,
-            key=settings.key,
             superchains=settings.superchains,
-            progress=report,
-            verbose=verbose,
+            start=start,
+            **common,
         )
     if verbose:
         print("drawing the report", file=sys.stderr, flush=True)

@@ -27,6 +27,13 @@ Fractions = Annotated[
 ]
 
 
+Shares = dict[
+    Annotated[str, Field(pattern="^[01]+$", description="a code such as 011, one digit per class")],
+    Annotated[float, Field(ge=0.0, le=1.0, description="a number from 0 to 1")],
+]
+Compositions = Annotated[tuple[Shares, ...], Strict(False), Field(min_length=2)]
+
+
 class Table(BaseModel):
     """A table of a study file: immutable, strictly typed, without unknown keys."""
 
@@ -121,6 +128,14 @@ class Sampling(Table):
         default=None, gt=0.0, lt=1.0, description="a number between 0 and 1"
     )
     superchains: Whole | None = Field(default=None, description="a divisor of chains")
+    moves: Literal["cavity_refresh", "annealed_refresh", "pair_rotation"] | None = Field(
+        default=None, description='"cavity_refresh", "annealed_refresh" or "pair_rotation"'
+    )
+    moves_every: Whole = 8
+    compositions: Compositions | None = Field(
+        default=None,
+        description='an array of at least two tables of shares from 0 to 1 by code, such as [{"111" = 0.25}, {"111" = 0.0}]',
+    )
 
 
 _ACTIVATIONS = 'one of "' + '", "'.join(ACTIVATION_PARAMETERS) + '"'
@@ -225,6 +240,7 @@ class Study(Table):
                 "warmup": min(self.sampling.warmup, warmup),
                 "chains": min(self.sampling.chains, chains),
                 "thin": 1,
+                "compositions": None,
             }
         )
         networks = tuple(n.model_copy(update={"width": min(n.width, width)}) for n in self.network)

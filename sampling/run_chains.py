@@ -17,7 +17,8 @@ from hiddencodes.sampling.sweeps import Sweeps
 from hiddencodes.sampling.target import Target
 
 SEGMENTS = 20
-_WARMUP_CAPACITY = 64
+# Moves learn after every segment of warm-up: short ones, so that they follow what they change.
+_WARMUP_CAPACITY = 16
 # Share of warm-up after which moves begin: before, the layer has no codes yet.
 _FIRST_SWEEP = 0.35
 

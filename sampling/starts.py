@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Int
+from jaxtyping import Array, Int, PRNGKeyArray
 
-from hiddencodes.models import Params, Posterior, Reduced, TeacherTask, draw_readout, readout_weight
+from hiddencodes.models import Params, Posterior, Reduced, TeacherTask, integrate_readout
 from hiddencodes.sampling.known_codes import code_name, unit_codes
 from hiddencodes.sampling.weights import final_weights
 
@@ -39,7 +39,7 @@ class Start(NamedTuple):
 
 
 def composition_start(
-    posterior: Posterior | Reduced,
+    posterior: Posterior | Reduced | Sequence[Posterior] | Sequence[Reduced],
     run: xr.DataTree,
     shares: Sequence[Mapping[str, float]],
     *,
@@ -54,7 +54,7 @@ def composition_start(
     the range of all class means.
 
     Args:
-        posterior: What was sampled: one hidden layer, Gaussian likelihood.
+        posterior: What was sampled: one hidden layer, Gaussian likelihood; one for all seeds of the run, or one per seed.
         run: A run of it that was annealed, long enough for the layer to have its codes.
         shares: One composition per superchain, such as ``[{"111": 0.25}, {"111": 0.0}]``.
         chains: Chains per seed, a multiple of the number of compositions.
@@ -78,9 +78,10 @@ def composition_start(
         >>> start.certificate, start.superchain.tolist()
         ('compositions', [0, 0, 1, 1])
     """
-    original = posterior.original if isinstance(posterior, Reduced) else posterior
-    if original.mlp.depth != 1:
-        raise ValueError(f"posterior: expected one hidden layer, got {original.mlp.depth}")
+    given = [posterior] if isinstance(posterior, Posterior | Reduced) else list(posterior)
+    posteriors = [p.original if isinstance(p, Reduced) else p for p in given]
+    if posteriors[0].mlp.depth != 1:
+        raise ValueError(f"posterior: expected one hidden layer, got {posteriors[0].mlp.depth}")
     if len(shares) < 2 or chains % len(shares):
         raise ValueError(
             f"shares: expected two compositions or more, and chains={chains} a multiple of their number, got {len(shares)}"
@@ -89,6 +90,11 @@ def composition_start(
     names = codes_of(run)
     weights = final_weights(run)
     n_seeds, width = names.shape[0], names.shape[2]
+    if len(posteriors) not in (1, n_seeds):
+        raise ValueError(
+            f"posterior: expected one, or one per seed of the run ({n_seeds}), got {len(posteriors)}"
+        )
+    posteriors = posteriors * (n_seeds // len(posteriors))
     superchain = np.repeat(np.arange(len(shares)), chains // len(shares))
     chosen = np.stack(
         [
@@ -104,28 +110,29 @@ def composition_start(
         return np.moveaxis(picked, 2, -1)
 
     hidden = {leaf: jnp.asarray(pick(value)) for leaf, value in weights["hidden_1"].items()}
-    keys = jax.random.split(jax.random.key(key), (n_seeds, chains))
-    std = original.data().prior_std["readout"]["kernel"]
-    temperature, x = original.temperature, jnp.asarray(original.task.x_train)
-    assert temperature is not None
-
-    def readout(key: Any, hidden: Any) -> Any:
-        dtype = hidden["kernel"].dtype
-        zeros = {"kernel": jnp.zeros((width, original.mlp.n_outputs), dtype)}
-        phi = original.mlp.apply({"hidden_1": hidden, "readout": zeros}, x.astype(dtype)).postactivations[-1]
-        y = jnp.asarray(original.task.y_train, dtype)
-        return jnp.asarray(std, dtype) * draw_readout(
-            key, phi, y, readout_weight(original.mlp, std), temperature
+    drawn = [
+        _with_readouts(
+            p,
+            {leaf: values[s] for leaf, values in hidden.items()},
+            jax.random.fold_in(jax.random.key(key), s),
         )
-
-    drawn = jax.jit(jax.vmap(jax.vmap(readout)))(keys, hidden)
+        for s, p in enumerate(posteriors)
+    ]
+    joined: Params = jax.tree.map(lambda *seeds: jnp.stack(seeds), *drawn)
     text = "; ".join(", ".join(f"{code} = {share:g}" for code, share in each.items()) for each in shares)
     return Start(
-        {"hidden_1": hidden, "readout": {"kernel": drawn}},
+        joined,
         superchain,
         "compositions",
         f"{len(shares)} compositions: {text}",
     )
+
+
+def _with_readouts(posterior: Posterior, hidden: Mapping[str, Array], key: PRNGKeyArray) -> Params:
+    """Weights of all chains with readouts from their exact law given the hidden layer."""
+    collapsed = integrate_readout(posterior)
+    keys = jax.random.split(key, len(hidden["kernel"]))
+    return jax.vmap(lambda key, layer: collapsed.from_reduced(key, {"hidden_1": layer}))(keys, dict(hidden))
 
 
 def _choose(

@@ -22,7 +22,7 @@ CODES = Codes(
 )
 
 
-@pytest.mark.parametrize("temperature", [0.03, 0.3])
+@pytest.mark.parametrize("temperature", [0.03, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_two_units_with_correlated_inputs_against_quadrature(temperature):
     def sweep(x, key):
         one = lambda key, x: refresh_along_paths(

@@ -51,8 +51,23 @@ def chains(
     return functions(xs, np.asarray(activation(jnp.asarray(SCALE * xs)))), np.asarray(rate)
 
 
-@pytest.mark.parametrize("activation", [hc.sigmoidal, hc.tanh, hc.relu], ids=lambda a: a.name)
-@pytest.mark.parametrize("temperature", [0.03, 0.3])
+@pytest.mark.parametrize(
+    ("activation", "temperature"),
+    [
+        (hc.sigmoidal, 0.03),
+        (hc.relu, 0.3),
+        *(
+            pytest.param(activation, temperature, marks=pytest.mark.slow)
+            for activation, temperature in [
+                (hc.sigmoidal, 0.3),
+                (hc.tanh, 0.03),
+                (hc.tanh, 0.3),
+                (hc.relu, 0.03),
+            ]
+        ),
+    ],
+    ids=str,
+)
 def test_two_units_against_quadrature(activation, temperature):
     found, rate = chains(activation, temperature, "sensible")
     assert rate > 0.05

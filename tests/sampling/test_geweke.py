@@ -250,7 +250,7 @@ def test_broken_kernels_do_not(composition, broken):
     assert worst(composition(**broken), SIGMOIDAL) > 1.5 * Z
 
 
-@pytest.mark.parametrize("name", ["nuts", "adjusted_mclmc", "mala"])
+@pytest.mark.parametrize("name", ["mala"])  # the others are slow to compile, see below
 def test_local_kernels_keep_the_joint_law(name):
     run = simulator(SIGMOIDAL.posterior(), local(*SAMPLERS[name]))
     assert worst(run(), SIGMOIDAL) < Z

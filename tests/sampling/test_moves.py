@@ -92,14 +92,10 @@ def compare(n_temperature, scale):
             assert_means_agree(moved[name], values)
 
 
-def test_runs_with_moves_agree_with_plain_ones():
-    compare(0.4, 1)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("n_temperature", [0.1, 0.05])
-def test_runs_with_moves_agree_with_plain_ones_at_low_temperature(n_temperature):
-    compare(n_temperature, 6)
+@pytest.mark.parametrize(("n_temperature", "scale"), [(0.4, 1), (0.1, 6), (0.05, 6)])
+def test_runs_with_moves_agree_with_plain_ones(n_temperature, scale):
+    compare(n_temperature, scale)
 
 
 @pytest.mark.parametrize(

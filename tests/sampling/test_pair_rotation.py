@@ -268,10 +268,6 @@ def compare(n_temperature, coordinates, draws):
             assert_means_agree(moved[observable], values)
 
 
-def test_runs_with_rotations_agree_with_plain_ones():
-    compare(0.4, ["weights"], 1000)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("n_temperature", [0.4, 0.05])
 def test_runs_with_rotations_agree_with_plain_ones_in_all_coordinates(n_temperature):
