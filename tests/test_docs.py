@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -55,6 +56,11 @@ def test_tutorial(capsys):
     theory = n["theory"].code_shares()
     assert round(sum(share for code, share in theory.items() if code.count("1") == 2), 2) == 0.96
     assert round(theory["100"], 2) == 0.04
+    # Codes in equilibrium: what 30 % and none of the units began with ends at 3.9 %, the theory has 4.3 %.
+    assert n["certificate"].ok, n["certificate"].verdict
+    row = {row.code: row for row in n["certificate"].shares}["100"]
+    assert row.start == (0.3, 0.0)
+    np.testing.assert_allclose(row.mean, 0.0388, atol=0.0022)  # five standard errors of .00044
     # Section 7: lazy, and close to the Gaussian process.
     assert n["scheme"].decision.feature_learning.value > 1
     lazy = n["hc"].coding_scheme(n["lazy_run"])

@@ -11,6 +11,7 @@ the same P and temperature, and two widths give the correction to it.
 import argparse
 import time
 
+import jax
 import numpy as np
 from timed import orthogonal_posterior, timed_sample, write_result
 
@@ -69,6 +70,17 @@ def measure(posterior: hc.Posterior, start: hc.Start, options: dict, minutes: fl
     return row
 
 
+def taught(posterior: hc.Posterior, minutes: float) -> dict:
+    """The certificate of the sampler: half of the chains start at an exact draw of the posterior given what it says."""
+    teacher = hc.teacher_task(posterior, jax.random.key(1))
+    options = {"precision": "float32", "verbose": False, "chains": CHAINS // 2, "draws": 1}
+    annealed = hc.sample(
+        hc.whiten_inputs(teacher.posterior), warmup=200, sampler=hc.hmc(max_steps=64), **options
+    )
+    start = hc.teacher_start(teacher, annealed, chains=CHAINS)
+    return measure(teacher.posterior, start, SAMPLERS["moves"], minutes)
+
+
 def main() -> None:
     """Run everything and write the result."""
     parser = argparse.ArgumentParser(
@@ -78,6 +90,9 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", help="N; P and 2 P if not given")
     parser.add_argument("--minutes", type=float, default=9.0, help="time with moves")
     parser.add_argument("--baseline-minutes", type=float, default=9.0, help="time without")
+    parser.add_argument(
+        "--teacher", action="store_true", help="start at a teacher instead, at the first width"
+    )
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
     options = parser.parse_args()
     n_train = options.size
@@ -94,7 +109,12 @@ def main() -> None:
     predicted = {branch.code: branch.fraction for branch in theory.branches}
     print("theory", predicted)
     rows = {}
-    for number, width in enumerate(options.widths or [n_train, 2 * n_train]):
+    if options.teacher:
+        rows["moves, teacher"] = row = taught(posterior, options.minutes)
+        print(f"teacher: {row['minutes']:.1f} min, {row['draws']} draws: {row['verdict']}", flush=True)
+        options.widths = []
+    widths = [n_train, 2 * n_train] if options.widths is None else options.widths
+    for number, width in enumerate(widths):
         posterior = orthogonal_posterior(n_train, width)
         begin = time.perf_counter()
         # White coordinates are those of the moves, and cheaper where inputs are orthogonal.
@@ -125,7 +145,7 @@ def main() -> None:
                     *(f"{m:.4f}({e:.4f})" for m, e in zip(share["mean"], share["error"], strict=True)),
                 )
     write_result(
-        f"do_chains_forget_a_wrong_composition_P{n_train}",
+        f"do_chains_forget_a_wrong_composition_P{n_train}{'_teacher' if options.teacher else ''}",
         {"question": __doc__.splitlines()[0], "n_train": n_train, "theory": predicted, "rows": rows},
     )
 
