@@ -7,7 +7,7 @@ the posterior, that the others join it.
 
 import math
 from statistics import NormalDist
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
@@ -36,6 +36,8 @@ from hiddencodes.tasks.arguments import Number
 FALSE_ALARM = 0.01
 # Codes with a smaller share of the draws of every superchain are not compared: a few units visit them now and then.
 RARE = 0.01
+# Share of a code, at least, by which different compositions must differ: less is chance.
+APART = 0.05
 
 
 def equilibrium(
@@ -46,7 +48,9 @@ def equilibrium(
     The starts are those of the run: `hiddencodes.sampling.composition_start` and `teacher_start` make them. Every superchain
     is compared with the others by the difference of means in units of its standard error (sd / sqrt(ESS)); the limit
     follows from the number of entries compared such that chains in equilibrium are refused once in a hundred times (Bonferroni).
-    The nested R-hat of every entry must be below ``rhat_max``. Codes that fewer than 1 % of the units carry are left out. Compositions certify something only if a difference a
+    The nested R-hat of every entry must be below ``rhat_max``, which asks for more: its square exceeds one by z^2/ESS where the means
+    of two superchains are z standard errors apart, so that chance alone passes 1.01 unless every superchain has several hundred effective
+    draws. Codes that fewer than 1 % of the units carry are left out. Compositions certify something only if a difference a
     tenth (`sharpness`) of that of the starts would have been seen.
 
     Args:
@@ -99,24 +103,41 @@ def equilibrium(
             for name, values in posterior.data_vars.items():
                 array = values.transpose("seed", "chain", "draw", ...).isel(seed=s)
                 rows += _compared(*_entries(str(name), seed, array, keep), superchain[keep])
-            of_codes = [
-                _shares(run, s, seed, layer, keep, superchain)
-                for layer in range(posterior.sizes.get("layer", 0))
-            ]
-            for table, found in of_codes:
+            for layer in range(_layers(run)):
+                table, found = _shares(run, s, seed, layer, keep, superchain)
                 shares += table
                 rows += found
-    return _judged(kind, starts, reasons, rows, shares, float(rhat_max), float(ess_min), float(sharpness))
+        if not _layers(run):
+            reasons.append("the run has no class means: shares of codes were not compared")
+    limits = _Limits(float(rhat_max), float(ess_min), float(sharpness), len(np.unique(superchain)))
+    return _judged(kind, starts, reasons, rows, shares, limits)
+
+
+class _Limits(NamedTuple):
+    """The limits of a certificate, and how many superchains it compares."""
+
+    rhat_max: float
+    ess_min: float
+    sharpness: float
+    superchains: int
+
+
+def _layers(run: xr.DataTree) -> int:
+    """How many layers have class means."""
+    stored = "units" in run.children and "class_means" in run["units"]
+    return run["units"]["class_means"].sizes["layer"] if stored else 0
 
 
 def _judged(
-    kind: str, starts: str, reasons: list[str], rows: list[Disagreement], shares: list[ShareComparison],
-    rhat_max: float, ess_min: float, sharpness: float,
+    kind: str, starts: str, reasons: list[str], rows: list[Disagreement], shares: list[ShareComparison], limits: _Limits
 ) -> EquilibriumReport:  # fmt: skip
+    rhat_max, ess_min, sharpness, groups = limits
     worst = max(rows, key=lambda row: row.deviation, default=None)
     rhat = max(rows, key=lambda row: row.nested_rhat, default=None)
     fewest = min(rows, key=lambda row: row.ess, default=None)
-    limit = NormalDist().inv_cdf(1.0 - FALSE_ALARM / (2.0 * max(len(rows), 1)))
+    # Two superchains are compared once, more of them each with the others.
+    comparisons = max(len(rows), 1) * (groups if groups > 2 else 1)
+    limit = NormalDist().inv_cdf(1.0 - FALSE_ALARM / (2.0 * comparisons))
     if worst is None or rhat is None or fewest is None:
         reasons.append("no variable changes along the chains")
     else:
@@ -131,13 +152,18 @@ def _judged(
                 f"starts differ by {worst.deviation:.1f} standard errors in {worst.entry} ({many} such entries)"
             )
         if not rhat.nested_rhat <= rhat_max:
-            reasons.append(f"nested R-hat {rhat.nested_rhat:.3f} > {rhat_max:g} for {rhat.entry}")
-    if kind == "compositions" and shares:
+            needed = limit**2 / (rhat_max**2 - 1.0) if rhat_max > 1.0 else math.inf
+            reasons.append(
+                f"nested R-hat {rhat.nested_rhat:.3f} > {rhat_max:g} for {rhat.entry} ({rhat.ess:.0f} effective draws; "
+                f"{needed:.0f} keep chance below the limit)"
+            )
+    if kind == "compositions":
         for seed in dict.fromkeys(row.seed for row in shares):
             widest = max((row for row in shares if row.seed == seed), key=lambda row: row.apart)
-            if not widest.resolution <= sharpness * widest.apart:
+            if not (widest.apart >= APART and widest.resolution <= sharpness * widest.apart):
                 reasons.append(
-                    f"seed {seed}: starts {widest.apart:.3g} apart in the share of {widest.code}, seen to {widest.resolution:.2g} only"
+                    f"seed {seed}: starts {widest.apart:.3g} apart in the share of {widest.code} (at least {APART:g} is needed), "
+                    f"seen to {widest.resolution:.2g}"
                 )
     return EquilibriumReport(
         kind, not reasons, tuple(reasons), starts, len(rows), limit, worst, rhat, fewest, tuple(shares)
@@ -219,8 +245,6 @@ def _shares(
     superchain: Int[np.ndarray, " chain"],
 ) -> tuple[list[ShareComparison], list[Disagreement]]:  # fmt: skip
     """The shares of a layer's codes."""
-    if "units" not in run.children:
-        return [], []
     rule = run_rule(run)
     bits = codes(unit_class_means(run, layer, s)[keep], rule)
     n_classes = bits.shape[-1]
@@ -231,11 +255,11 @@ def _shares(
     number, start = bits @ powers, first @ powers
     groups = np.unique(superchain[keep])
     values = np.union1d(np.unique(number), np.unique(start)).tolist()
-    found = [
-        value
-        for value in values
-        if max((number == value)[superchain[keep] == g].mean() for g in groups) >= RARE
-    ]
+    largest = lambda of: {
+        value: max(float((of[superchain[keep] == g] == value).mean()) for g in groups) for value in values
+    }
+    often, at_start = largest(number), largest(start)
+    found = [value for value in values if max(often[value], at_start[value]) >= RARE]
     names = [format(value, f"0{n_classes}b") for value in found]
     x = np.stack([(number == value).mean(-1) for value in found])
     mean, error, _ = _by_group(x, superchain[keep])
@@ -247,7 +271,8 @@ def _shares(
         )
         for i, (name, value) in enumerate(zip(names, found, strict=True))
     ]  # fmt: skip
-    moving = np.ptp(x, axis=(1, 2)) > 0
+    # What starts had and the draws hardly ever have is in the table; its effective draws would be counts of single visits.
+    moving = (np.ptp(x, axis=(1, 2)) > 0) & (np.array([often[value] for value in found]) >= RARE)
     labelled = [f"code share[seed={seed}, layer={layer + 1}, code={n}]" for n in names]
     return table, _compared(
         x[moving], [n for n, m in zip(labelled, moving, strict=True) if m], superchain[keep]

@@ -98,7 +98,7 @@ class EquilibriumReport:
             f"{self.worst.deviation:.1f} standard errors of {self.limit:.1f} ({self.worst.entry}), nested R-hat "
             f"{self.worst_rhat.nested_rhat:.3f}"
         )
-        if self.certificate == "compositions":
+        if self.certificate == "compositions" and self.shares:
             widest = max(self.shares, key=lambda row: row.apart)
             start = " and ".join(f"{x:.3g}" for x in widest.start)
             end = " and ".join(f"{m:.4f}({e:.4f})" for m, e in zip(widest.mean, widest.error, strict=True))

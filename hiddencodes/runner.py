@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import xarray as xr
 
 from hiddencodes import models, sampling, tasks
@@ -15,6 +16,9 @@ from hiddencodes.sampling import Progress
 from hiddencodes.schema import Images, Network, Sampling, Study
 from hiddencodes.study import load_study
 from hiddencodes.toml_text import to_toml
+
+# Folded into the key of a study: the stream of runs that only make starting points.
+_ANNEALED = 2**21
 
 
 class RunFolder(NamedTuple):
@@ -174,7 +178,8 @@ def run_study(
         }
         start = None
         if settings.compositions is not None:
-            annealed = sampling.sample(posteriors[network.label], draws=1, **common)
+            own = {"key": jax.random.fold_in(jax.random.key(settings.key), _ANNEALED), "moves_every": 1}
+            annealed = sampling.sample(posteriors[network.label], draws=1, **(common | own))
             start = sampling.composition_start(
                 posteriors[network.label],
                 annealed,

@@ -134,7 +134,10 @@ def _acceptances(
         sizes = jnp.asarray(_STEP_SIZES, q.dtype)
         return jax.vmap(lambda size: jnp.mean(units(layer.x[some], alpha[some], split, size)))(sizes)
 
-    return jnp.mean(jax.vmap(jax.vmap(lane, in_axes=(0, None, 0)))(q, data, keys), axis=1)
+    found = jax.vmap(jax.vmap(lane, in_axes=(0, None, 0)))(q, data, keys)
+    # A chain that left the finite numbers has no say.
+    healthy = jnp.all(jnp.isfinite(found), axis=-1, keepdims=True)
+    return jnp.sum(jnp.where(healthy, found, 0.0), axis=1) / jnp.maximum(jnp.sum(healthy, axis=1), 1)
 
 
 @dataclass(frozen=True)
@@ -179,4 +182,10 @@ def annealed_refresh(*, points: int = 32, steps: int = 4) -> Move:
         'annealed_refresh'
     """
     settings = PathSettings(count("points", points, 1), count("steps", steps, 1))
-    return Move("annealed_refresh", _check, _Learn(settings.steps), _Sweep(settings))
+    return Move(
+        "annealed_refresh",
+        _check,
+        _Learn(settings.steps),
+        _Sweep(settings),
+        settings=tuple(settings._asdict().items()),
+    )

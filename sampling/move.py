@@ -44,6 +44,7 @@ class Move:
         check: ``(target, data) -> None``; raises ValueError where the move does not apply.
         learn: ``(target, q, data, key) -> Learned``, on the host, with q of shape (seed, chain, dimension).
         sweep: ``(target, key, q, data, parameters, inverse_temperature) -> (q, MoveInfo)``, for one chain.
+        settings: Names and values of what was chosen, for the record.
         white: Whether it needs white coordinates: a posterior that is not reduced is then sampled in them.
     """
 
@@ -54,6 +55,7 @@ class Move:
     )
     sweep: Callable[[Any, PRNGKeyArray, Array, Any, Any, Array], tuple[Array, MoveInfo]] = field(repr=False)
     white: bool = False
+    settings: tuple[tuple[str, int | None], ...] = ()
 
 
 class MoveState(NamedTuple):

@@ -118,4 +118,7 @@ def pair_rotation(*, pairs: int | None = None, candidates: int = 8) -> Move:
         'pair_rotation'
     """
     chosen = None if pairs is None else count("pairs", pairs, 1)
-    return Move("pair_rotation", _check, _learn, _Sweep(chosen, count("candidates", candidates, 1)))
+    sweep = _Sweep(chosen, count("candidates", candidates, 1))
+    return Move(
+        "pair_rotation", _check, _learn, sweep, settings=(("pairs", chosen), ("candidates", sweep.candidates))
+    )

@@ -95,9 +95,15 @@ def _with_coords(dataset: xr.Dataset, coords: dict[str, Any]) -> xr.Dataset:
 
 
 def segment_datasets(
-    segment: Segment, observables: Sequence[Observable], sampler: Sampler, plan: Plan, coords: dict[str, Any]
+    segment: Segment,
+    observables: Sequence[Observable],
+    sampler: Sampler,
+    plan: Plan,
+    coords: dict[str, Any],
+    *,
+    swept: bool = False,
 ) -> dict[str, xr.Dataset]:
-    """The groups ``posterior``, ``units`` and ``sample_stats`` of one segment."""
+    """The groups ``posterior``, ``units`` and ``sample_stats`` of one segment; ``swept`` if moves change states as well."""
     n = len(next(iter(segment.stats.values())))
     coords = {**coords, "draw": np.arange(segment.first, segment.first + n)}
 
@@ -109,8 +115,8 @@ def segment_datasets(
         return _with_coords(xr.Dataset(arranged), coords)
 
     stats = dict(segment.stats)
-    # E-BFMI compares successive transitions, which thinning skips.
-    if not sampler.has_energy or plan.thin > 1:
+    # E-BFMI compares successive transitions, which thinning skips and moves come between.
+    if not sampler.has_energy or plan.thin > 1 or swept:
         stats.pop("energy", None)
     groups = {"posterior": True, "units": False}
     result = {

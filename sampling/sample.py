@@ -129,8 +129,14 @@ def sample(
         raise ValueError(
             "sampler: numpyro_nuts samples all weights; it takes no reduced posterior, no moves and no start"
         )
-    if isinstance(start, Start) and superchains is not None:
-        raise ValueError(f"superchains: the start says which chains belong together, got {superchains!r}")
+    if start is not None and superchains is not None:
+        raise ValueError(f"superchains: the chains start where start says, got {superchains!r}")
+    if chosen_moves and every > draws * thin:
+        raise ValueError(
+            f"moves_every: expected at most draws * thin = {draws * thin} transitions, got {every}"
+        )
+    if isinstance(start, Start) and not np.array_equal(start.targets, [p.task.y_train for p in originals]):
+        raise ValueError("start: it was made for other training targets than the posterior has")
     with numerics(precision):
         dtype = np.dtype(precision)
         data = setting.data(dtype)
@@ -158,6 +164,7 @@ def sample(
         attrs = run_tree.attributes(
             originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan, start),
             certificate=given.certificate if given else "none",
+            moves=json.dumps({move.name: dict(move.settings) for move in chosen_moves}), moves_every=every,
             coordinates=setting.coordinates,
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         )  # fmt: skip
@@ -166,7 +173,9 @@ def sample(
         collected: list[dict[str, xr.Dataset]] = []
 
         def consume(segment: Segment) -> None:
-            datasets = run_tree.segment_datasets(segment, target.observables, tuned, plan, coords)
+            datasets = run_tree.segment_datasets(
+                segment, target.observables, tuned, plan, coords, swept=bool(chosen_moves)
+            )
             if path is None:
                 collected.append(datasets)
             else:

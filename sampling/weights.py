@@ -15,7 +15,7 @@ from hiddencodes.models.mlp import weight_shapes
 from hiddencodes.sampling.target import Shapes, unflatten
 
 
-def final_weights(run: xr.DataTree) -> Params:
+def final_weights(run: xr.DataTree) -> dict[str, dict[str, np.ndarray]]:
     """Weights of the network at the last draw of every chain.
 
     Weights that were not sampled (see `hiddencodes.models.reductions`) were drawn from their exact law given the others.
@@ -24,7 +24,7 @@ def final_weights(run: xr.DataTree) -> Params:
         run: What `sample` returned.
 
     Returns:
-        Weights with leading axes (seed, chain); they fit ``start`` of `sample`.
+        Weights with leading axes (seed, chain), in the precision of the run; they fit ``start`` of `sample`.
 
     Raises:
         ValueError: If the run did not keep its weights.
@@ -41,10 +41,10 @@ def final_weights(run: xr.DataTree) -> Params:
     """
     if "weights" not in run.children:
         raise ValueError(f"run: no group 'weights', it has {sorted(run.children)}")
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, np.ndarray]] = {}
     for name, values in run["weights"].data_vars.items():
         layer, _, leaf = str(name).rpartition("_")
-        found.setdefault(layer, {})[leaf] = jnp.asarray(np.asarray(values.values))
+        found.setdefault(layer, {})[leaf] = np.asarray(values.values)
     return found
 
 

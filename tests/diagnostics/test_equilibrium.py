@@ -92,6 +92,32 @@ def test_compositions_must_start_further_apart_than_can_be_resolved():
     assert "apart in the share of 100" in report.reasons[0]
 
 
+def test_frozen_chains_with_one_composition_certify_nothing():
+    run = made(start=((0.2, 0.3, 0.5), (0.2, 0.3, 0.5)))
+    means = run["units"]["class_means"].isel(chain=[0] * 4, draw=[0] * 300)
+    run["units"] = xr.DataTree(xr.Dataset({"class_means": means}))
+    one = run["initial"]["activations"].isel(chain=[0] * 4)
+    run["initial"] = xr.DataTree(xr.Dataset({"activations": one}))
+    report = hc.equilibrium(run)
+    assert not report.ok
+    assert "starts 0 apart" in " ".join(report.reasons)
+
+
+def test_without_class_means_nothing_is_certified():
+    run = made()
+    del run["units"]
+    report = hc.equilibrium(run)
+    assert not report.ok
+    assert "shares of codes were not compared" in report.verdict
+
+
+def test_a_code_that_only_the_starts_had_is_in_the_table():
+    gone = ((0.0, 0.4, 0.6), (0.0, 0.4, 0.6))
+    report = hc.equilibrium(made(end=gone))
+    assert report.ok, report.reasons
+    assert next(row for row in report.shares if row.code == "100").mean == (0.0, 0.0)
+
+
 def test_frozen_chains_are_refused():
     run = made()
     frozen = run["units"]["class_means"].isel(draw=[0] * 300)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hiddencodes as hc
-from hiddencodes.sampling.starts import codes_of
+from hiddencodes.sampling.starts import _apportioned, codes_of
 
 SETTINGS = {"chains": 3, "seeds": 2, "draws": 1, "warmup": 60, "verbose": False}
 
@@ -88,10 +88,27 @@ def test_compositions_are_what_was_asked_for(posteriors, run):
 
 
 @pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, (4, 3, 3)),
+        ({"a": 0.35, "b": 0.35, "c": 0.3}, (4, 3, 3)),
+        ({"a": 0.25, "b": 0.0}, (2, 0)),
+        ({"a": 1.0}, (10,)),
+    ],
+)
+def test_units_are_apportioned(shares, expected):
+    assert tuple(_apportioned(shares, 10).values()) == expected
+
+
+@pytest.mark.parametrize(
     ("shares", "chains", "message"),
     [
         ([{"000": 0.5}], 4, "two compositions or more"),
-        ([{"999": 0.5}, {"999": 0.1}], 4, "no unit of the run has the code '999'"),
+        ([{"000": 0.5}, {"000": 0.1}], 4, "no unit of the run has the code '000'"),
+        ([{"999": 0.5}, {"999": 0.1}], 4, "codes of 3 digits 0 and 1, got '999'"),
+        ([{"1": 0.5}, {"1": 0.1}], 4, "codes of 3 digits 0 and 1, got '1'"),
+        ([{"111": 0.5}, {"111": 0.5}], 4, "different compositions"),
+        ([{"111": 0.5}, {}], 0, "chains: expected an integer of at least 1"),
         ([{"111": 1.5}, {}], 4, "numbers from 0 to 1 that add up to 1"),
         ([{"111": 0.5}, {}], 3, "a multiple of their number"),
     ],
@@ -114,6 +131,12 @@ def test_teachers_and_annealed_chains(posteriors):
     assert started.attrs["certificate"] == "teacher"
     assert started["constant_data"]["superchain"].values.tolist() == [0, 0, 1, 1]
     assert hc.equilibrium(started).verdict.startswith("NOT equilibrated: ")
+    with pytest.raises(ValueError, match="made for other training targets"):
+        hc.sample(posteriors, start=start, **(SETTINGS | {"chains": 4}))
+    with pytest.raises(ValueError, match="annealed prior draws"):
+        hc.teacher_start(taught, started, chains=4)
+    with pytest.raises(ValueError, match="not what the teachers said"):
+        hc.teacher_start(taught[::-1], run, chains=4)
     with pytest.raises(ValueError, match="an even number up to 6"):
         hc.teacher_start(taught, run, chains=8)
     with pytest.raises(ValueError, match=r"one teacher per seed of the run \(2\), got 1"):
