@@ -255,9 +255,13 @@ def _shares(
     number, start = bits @ powers, first @ powers
     groups = np.unique(superchain[keep])
     values = np.union1d(np.unique(number), np.unique(start)).tolist()
-    largest = lambda of: {
-        value: max(float((of[superchain[keep] == g] == value).mean()) for g in groups) for value in values
-    }
+
+    def largest(of: Int[np.ndarray, "... unit"]) -> dict[int, float]:
+        """The largest share of every code in a superchain."""
+        return {
+            value: max(float((of[superchain[keep] == g] == value).mean()) for g in groups) for value in values
+        }
+
     often, at_start = largest(number), largest(start)
     found = [value for value in values if max(often[value], at_start[value]) >= RARE]
     names = [format(value, f"0{n_classes}b") for value in found]

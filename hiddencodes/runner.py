@@ -178,7 +178,10 @@ def run_study(
         }
         start = None
         if settings.compositions is not None:
-            own = {"key": jax.random.fold_in(jax.random.key(settings.key), _ANNEALED), "moves_every": 1}
+            own: dict[str, Any] = {
+                "key": jax.random.fold_in(jax.random.key(settings.key), _ANNEALED),
+                "moves_every": 1,
+            }
             annealed = sampling.sample(posteriors[network.label], draws=1, **(common | own))
             start = sampling.composition_start(
                 posteriors[network.label],

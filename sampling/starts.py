@@ -87,10 +87,6 @@ def composition_start(
     if posteriors[0].mlp.depth != 1:
         raise ValueError(f"posterior: expected one hidden layer, got {posteriors[0].mlp.depth}")
     chains, key = count("chains", chains, 1), count("key", key, 0)
-    if not isinstance(shares, Sequence) or not all(isinstance(each, Mapping) for each in shares):
-        raise ValueError(
-            f"shares: expected compositions such as [{{'111': 0.25}}, {{'111': 0.0}}], got {shares!r}"
-        )
     if any(dict(each) == dict(shares[0]) for each in shares[1:]):
         raise ValueError(f"shares: expected different compositions, got {list(shares)}")
     if len(shares) < 2 or chains % len(shares):
@@ -158,8 +154,6 @@ def _choose(
     rng: np.random.Generator, names: np.ndarray, shares: Mapping[str, float], width: int
 ) -> Int[np.ndarray, " unit"]:
     """Indices of units of a pool such that codes have the shares that are asked for."""
-    if not all(isinstance(share, int | float) for share in shares.values()):
-        raise ValueError(f"shares: expected numbers from 0 to 1, got {dict(shares)}")
     total = sum(shares.values())
     if any(not 0.0 <= share <= 1.0 for share in shares.values()) or total > 1.0 + _ROUNDING:
         raise ValueError(f"shares: expected numbers from 0 to 1 that add up to 1 at most, got {dict(shares)}")
