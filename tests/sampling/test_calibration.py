@@ -17,7 +17,7 @@ from statistics_of_chains import Z
 
 import hiddencodes as hc
 from hiddencodes.sampling import observables as known
-from hiddencodes.sampling.sample import stack_data
+from hiddencodes.sampling.problem import stack_data
 from hiddencodes.sampling.target import NetworkTarget, observe
 
 RECORDED = (

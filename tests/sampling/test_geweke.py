@@ -19,8 +19,8 @@ from statistics_of_chains import Z
 import hiddencodes as hc
 from hiddencodes.models.reductions import Reduced
 from hiddencodes.sampling import unit_density
+from hiddencodes.sampling.problem import stack_data
 from hiddencodes.sampling.reduced_target import reduced_target
-from hiddencodes.sampling.sample import stack_data
 from hiddencodes.sampling.target import NetworkTarget, log_density
 
 CHAINS, STEPS, INDEPENDENT = 256, 100, 100_000
