@@ -137,7 +137,9 @@ def _acceptances(
     found = jax.vmap(jax.vmap(lane, in_axes=(0, None, 0)))(q, data, keys)
     # A chain that left the finite numbers has no say.
     healthy = jnp.all(jnp.isfinite(found), axis=-1, keepdims=True)
-    return jnp.sum(jnp.where(healthy, found, 0.0), axis=1) / jnp.maximum(jnp.sum(healthy, axis=1), 1)
+    return jnp.sum(jnp.where(healthy, found, 0.0), axis=1) / jnp.maximum(
+        jnp.sum(healthy.astype(found.dtype), axis=1), 1.0
+    )
 
 
 @dataclass(frozen=True)
