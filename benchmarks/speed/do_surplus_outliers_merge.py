@@ -9,15 +9,12 @@ with |z|^2 > P + 6 (2P)^(1/2), six standard deviations of the prior. Prints a ta
     python benchmarks/speed/do_surplus_outliers_merge.py
 """
 
-import json
-import platform
 import time
 from collections import Counter
-from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from timed import write_result
 
 import hiddencodes as hc
 
@@ -146,7 +143,6 @@ def main() -> None:
         ):
             print(f"  {transition:4d} transitions  {seconds:7.2f} s  {count}")
         print(f"  first at three after {row['cpu_seconds_to_three_outliers']} s; {row.get('pairs', '')}")
-    device = jax.devices()[0]
     result = {
         "question": "Do surplus outliers merge, and how fast?",
         "settings": {
@@ -158,18 +154,11 @@ def main() -> None:
             "anneal": ANNEAL,
             "tune": TUNE,
         },
-        "device": f"{device.platform} {device.device_kind}",
-        "machine": platform.machine(),
-        "jax": jax.__version__,
         "theory": expected,
         "start": before.tolist(),
         "rows": rows,
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{Path(__file__).stem}.{device.platform}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path)
+    write_result(__file__, result)
 
 
 if __name__ == "__main__":

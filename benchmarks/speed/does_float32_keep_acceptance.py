@@ -10,13 +10,11 @@ precision tunes its own step size, so acceptances differ by the tuning's own err
 """
 
 import json
-import platform
 import time
-from pathlib import Path
 
-import jax
 import numpy as np
 from arviz_stats.base import array_stats
+from timed import write_result
 
 import hiddencodes as hc
 
@@ -55,7 +53,6 @@ def measure(posterior: hc.Posterior, precision: str) -> dict:
 
 def main() -> None:
     """Run everything and write the result."""
-    device = jax.devices()[0]
     rows = {}
     for activation in ACTIVATIONS:
         task = hc.orthogonal_classes(n_train=N_TRAIN, y_minus=-0.5)
@@ -88,16 +85,9 @@ def main() -> None:
             "chains": CHAINS,
             "draws": DRAWS,
         },
-        "device": f"{device.platform} {device.device_kind}",
-        "machine": platform.machine(),
-        "jax": jax.__version__,
         "rows": rows,
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{Path(__file__).stem}.{device.platform}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path)
+    write_result(__file__, result)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ CHAINS, WIDTH, ROUNDS = 8, 200, 60
 
 def gradient(posterior):
     """A compiled gradient over all chains, and a position."""
-    setting = problem([posterior], ())
+    setting = problem([posterior], None)
     data = jax.tree.map(lambda leaf: leaf[0], setting.data(np.dtype("float32")))
     target = setting.target
     scale = jnp.ones(target.dimension, jnp.float32)
