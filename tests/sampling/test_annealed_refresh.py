@@ -96,7 +96,7 @@ def test_networks_that_the_move_is_not_made_for(change, message):
     mlp = hc.MLP(5, task.n_outputs, 6, 1, hc.sigmoidal, hc.mean_field, **change)
     posterior = hc.Posterior(mlp, task, likelihood=likelihood, n_temperature=0.1)
     with pytest.raises(ValueError, match=message):
-        hc.sample(posterior, moves=hc.annealed_refresh(), chains=2, draws=2, warmup=2, verbose=False)
+        hc.sample(posterior, moves=hc.annealed_refresh(), chains=2, draws=8, warmup=2, verbose=False)
 
 
 @pytest.mark.parametrize("settings", [{"points": 0}, {"steps": -1}])
