@@ -13,10 +13,16 @@ A unit's α is drawn from its law given x. The proposal is a new α' from a mixt
 
 with m the mean activations of the code that α' belongs to: of A only the off-diagonal quadratic part around m is left out.
 The Metropolis test is exact, so that codes, their means and their spreads may come from earlier samples and be anything.
+
+A changes by two terms of rank one with every unit. They are kept as rows for a block of units before they are added to the matrix:
+a product with it then reads the matrix, which is what takes time where there are many patterns, and does not write it.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import cho_solve
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -24,6 +30,40 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from hiddencodes.models.activations import Activation
 from hiddencodes.sampling import unit_density
 from hiddencodes.sampling.code_proposals import Codes, RefreshInfo, mixture, propose
+
+# Units between two updates of the matrix.
+_BLOCK = 32
+
+
+class _Unit(NamedTuple):
+    """A unit and the random numbers that are its own."""
+
+    x: Float[Array, "*unit pattern"]
+    noise: Float[Array, "*unit output"]
+    alpha: Float[Array, "*unit output"]
+    terms: Float[Array, "*unit code"]
+    uniform: Float[Array, "*unit pattern"]
+    log_uniform: Float[Array, "*unit"]
+
+
+class _Field(NamedTuple):
+    """What the units make of each other: A = matrix + Σ_k sign_k row_k row_kᵀ.
+
+    Attributes:
+        rows: Vectors since the matrix was last updated.
+        signs: Their weights; zero for those to come.
+        known: A times √w Y and the mean activations of the codes, side by side.
+        diagonal: diag A.
+    """
+
+    rows: Float[Array, "row pattern"]
+    signs: Float[Array, " row"]
+    known: Float[Array, "pattern known"]
+    diagonal: Float[Array, " pattern"]
+
+    def times(self, phi: Float[Array, " pattern"], by_matrix: Float[Array, " pattern"]) -> Array:
+        """A φ, where the product of φ with the matrix is there."""
+        return by_matrix + (self.signs * (self.rows @ phi)) @ self.rows
 
 
 def refresh(
@@ -56,69 +96,103 @@ def refresh(
     n_codes = len(codes.log_weight)
     phi_nodes = activation(scale * unit_density.nodes(dtype))
     uniform_key, alpha_key, proposal_key, test_key = jax.random.split(key, 4)
-    uniforms = jax.random.uniform(uniform_key, x.shape, dtype)
-    alpha_noise = jax.random.normal(alpha_key, (n_units, n_outputs), dtype)
     proposals = propose(proposal_key, codes, n_units)
-    log_uniforms = jnp.log(jax.random.uniform(test_key, (n_units,), dtype))
+    units = _Unit(
+        x,
+        jax.random.normal(alpha_key, (n_units, n_outputs), dtype),
+        proposals.alpha,
+        proposals.terms,
+        jax.random.uniform(uniform_key, x.shape, dtype),
+        jnp.log(jax.random.uniform(test_key, (n_units,), dtype)),
+    )
     terms_of = mixture(codes)
 
-    # [A⁻¹]⁻¹ of all units and its products with what fields are made of, side by side: one row vector times it gives both.
-    known = jnp.concatenate([jnp.sqrt(weight) * y, codes.activation.T], axis=1)
     phi = activation(scale * x)
-    gram = weight * (phi.T @ phi) + temperature * jnp.eye(n_patterns, dtype=dtype)
-    both = jnp.concatenate([jnp.eye(n_patterns, dtype=dtype), known], axis=1)
-    wide = cho_solve((jnp.linalg.cholesky(gram), True), both)
+    identity = jnp.eye(n_patterns, dtype=dtype)
+    factor = (jnp.linalg.cholesky(weight * (phi.T @ phi) + temperature * identity), True)
+    matrix = cho_solve(factor, identity)
+    known = cho_solve(factor, jnp.concatenate([jnp.sqrt(weight) * y, codes.activation.T], axis=1))
 
-    def body(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        x, wide, proposed, accepted = carry
-        old = x[i]
-        phi_old = activation(scale * old)
-        # The unit taken out: A = A_all + (w/d) v vᵀ with v = A_all φ, d = 1 - w φ·v; then A φ = v/d.
-        v = phi_old @ wide
-        overlap = weight * jnp.dot(phi_old, v[:n_patterns])
-        out = (weight / (1.0 - overlap)) * v[:n_patterns]
-        products = wide[:, n_patterns:] + out[:, None] * v[None, n_patterns:]  # A √w Y, A m of every code
-        diagonal = jnp.diagonal(wide) + out * v[:n_patterns]
-        drive_old = v[n_patterns : n_patterns + n_outputs] / (1.0 - overlap)
+    def visit(
+        matrix: Array, field: _Field, numbered: tuple[Array, _Unit, Array]
+    ) -> tuple[_Field, tuple[Array, ...]]:
+        """A unit: its number in the block, itself, and its activations times the matrix."""
+        number, unit, by_matrix = numbered
+        phi_old = activation(scale * unit.x)
+        # The unit taken out: A_out = A + e v vᵀ with v = A φ, e = w/d, d = 1 - w φ·v; then A_out φ = v/d.
+        v = field.times(phi_old, by_matrix)
+        overlap = weight * jnp.dot(phi_old, v)
+        out = weight / (1.0 - overlap)
+        v_known = phi_old @ field.known
+        known = field.known + (out * v)[:, None] * v_known[None, :]
+        diagonal = field.diagonal + out * v**2
+        drive_old = v_known[:n_outputs] / (1.0 - overlap)
         stiffness_old = overlap / (1.0 - overlap)
 
         precision = 1.0 + stiffness_old
-        alpha_old = drive_old / precision + alpha_noise[i] / jnp.sqrt(precision)
+        alpha_old = drive_old / precision + unit.noise / jnp.sqrt(precision)
         # Everything that concerns the old and the new unit alike, side by side.
-        alpha = jnp.stack([alpha_old, proposals.alpha[i]])
-        terms = jnp.stack([terms_of(alpha_old), proposals.terms[i]])
+        alpha = jnp.stack([alpha_old, unit.alpha])
+        terms = jnp.stack([terms_of(alpha_old), unit.terms])
         code = jnp.argmax(terms, axis=1)
         size = weight * jnp.sum(alpha**2, axis=1)[:, None]
         quadratic = size * diagonal[None, :]
-        linear = alpha @ products[:, :n_outputs].T - size * products.T[n_outputs + code]
+        linear = alpha @ known[:, :n_outputs].T - size * known.T[n_outputs + code]
         linear = linear + quadratic * codes.activation[code]
-        heights = jax.vmap(unit_density.polygons, in_axes=(0, 0, None))(linear, quadratic, phi_nodes)
-        new = unit_density.draw(heights[1], uniforms[i])
-        log_densities = jax.vmap(unit_density.log_density)(heights, jnp.stack([old, new]))
+        densities = [unit_density.polygons(linear[k], quadratic[k], phi_nodes) for k in range(2)]
+        both = jnp.stack([unit.x, unit_density.draw(densities[1], unit.uniform)])
+        log_densities = jnp.stack(
+            [jnp.sum(unit_density.log_density(densities[k], both[k])) for k in range(2)]
+        )
 
-        phi_new = activation(scale * new)
-        seen = phi_new @ wide + jnp.dot(phi_new, out) * v
-        drive = jnp.stack([drive_old, seen[n_patterns : n_patterns + n_outputs]])
-        stiffness = jnp.stack([stiffness_old, weight * jnp.dot(phi_new, seen[:n_patterns])])
-        prior = jnp.sum(jnp.stack([old, new]) ** 2, axis=1)
+        phi_new = activation(scale * both[1])
+        seen = field.times(phi_new, phi_new @ matrix) + (out * jnp.dot(phi_new, v)) * v
+        seen_known = phi_new @ known
+        drive = jnp.stack([drive_old, seen_known[:n_outputs]])
+        stiffness = jnp.stack([stiffness_old, weight * jnp.dot(phi_new, seen)])
         log_law = jnp.sum(alpha * drive, axis=1) - 0.5 * (
-            prior + jnp.sum(alpha**2, axis=1) * (1.0 + stiffness)
+            jnp.sum(both**2, axis=1) + jnp.sum(alpha**2, axis=1) * (1.0 + stiffness)
         )
         gains = log_law - log_densities - logsumexp(terms, axis=1)
-        accept = log_uniforms[i] < gains[1] - gains[0]
-        # The old unit out of A⁻¹ and the new one in, or nothing.
-        into = jnp.where(accept, weight / (1.0 + stiffness[1]), 0.0) * seen[:n_patterns]
-        out = jnp.where(accept, out, 0.0)
-        wide = wide + out[:, None] * v[None, :] - into[:, None] * seen[None, :]
-        rows = jnp.arange(n_codes)
-        pair = (rows == code[0])[:, None] & (rows == code[1])[None, :]
-        return (
-            x.at[i].set(jnp.where(accept, new, old)),
-            wide,
-            proposed + pair.astype(jnp.int32),
-            accepted + (pair & accept).astype(jnp.int32),
+        accept = unit.log_uniform < gains[1] - gains[0]
+        # The old unit out of A and the new one in, or nothing.
+        into = weight / (1.0 + stiffness[1])
+        signs = jnp.where(accept, jnp.stack([out, -into]), 0.0)
+        field = _Field(
+            jax.lax.dynamic_update_slice_in_dim(field.rows, jnp.stack([v, seen]), 2 * number, axis=0),
+            jax.lax.dynamic_update_slice_in_dim(field.signs, signs, 2 * number, axis=0),
+            jnp.where(accept, known - (into * seen)[:, None] * seen_known[None, :], field.known),
+            jnp.where(accept, diagonal - into * seen**2, field.diagonal),
         )
+        return field, (jnp.where(accept, both[1], both[0]), code, accept)
 
-    none = jnp.zeros((n_codes, n_codes), jnp.int32)
-    x, _, proposed, accepted = jax.lax.fori_loop(0, n_units, body, (x, wide, none, none))
+    def block(carry: tuple[Array, ...], units: _Unit) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """As many units as there are, one after the other; then the matrix is brought up to date."""
+        matrix, known, diagonal = carry
+        n = len(units.x)
+        rows = jnp.zeros((2 * n, n_patterns), dtype)
+        by_matrix = activation(scale * units.x) @ matrix
+        field, visited = jax.lax.scan(
+            lambda field, numbered: visit(matrix, field, numbered),
+            _Field(rows, rows[:, 0], known, diagonal),
+            (jnp.arange(n), units, by_matrix),
+        )
+        matrix = matrix + field.rows.T @ (field.signs[:, None] * field.rows)
+        return (matrix, field.known, field.diagonal), visited
+
+    size = min(_BLOCK, n_units)
+    n_blocks = -(-n_units // size)
+    missing = n_blocks * size - n_units
+
+    def in_blocks(leaf: Array) -> Array:
+        padded = jnp.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1), constant_values=np.inf)
+        return padded.reshape(n_blocks, size, *leaf.shape[1:])
+
+    # Units that only fill the last block are infinite: nothing of theirs is accepted, and nothing comes after them.
+    _, visited = jax.lax.scan(block, (matrix, known, jnp.diagonal(matrix)), jax.tree.map(in_blocks, units))
+    x, code, accept = (leaf.reshape(-1, *leaf.shape[2:])[:n_units] for leaf in visited)
+    proposed = jnp.zeros((n_codes, n_codes), jnp.int32).at[code[:, 0], code[:, 1]].add(1)
+    accepted = (
+        jnp.zeros((n_codes, n_codes), jnp.int32).at[code[:, 0], code[:, 1]].add(accept.astype(jnp.int32))
+    )
     return x, RefreshInfo(proposed, accepted)

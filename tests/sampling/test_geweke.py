@@ -158,7 +158,12 @@ def refreshed(posterior: Reduced) -> Callable:
 
     def transition(target, key, q, data, how):
         def from_another_table(densities, uniform):
-            return draw(jax.tree.map(lambda leaf: jnp.roll(leaf, how["other"], axis=0), densities), uniform)
+            others = {
+                name: jnp.roll(leaf, how["other"], axis=-1)
+                for name, leaf in densities._asdict().items()
+                if name != "phi"
+            }
+            return draw(densities._replace(**others), uniform)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(unit_density, "draw", from_another_table)

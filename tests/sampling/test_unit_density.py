@@ -19,8 +19,8 @@ def densities():
 
 def pointwise(densities, x):
     """Density of every pattern at every x, (pattern, x)."""
-    one = jax.vmap(lambda d, x: unit_density.log_density(d[None], x[None]), (0, None))
-    return np.exp(jax.vmap(one, (None, 0), 1)(densities, jnp.asarray(x)))
+    x = jnp.asarray(x)
+    return np.exp(jax.vmap(lambda x: unit_density.log_density(densities, jnp.full(4, x)), out_axes=1)(x))
 
 
 def test_densities_integrate_to_one_and_vanish_outside(densities):
@@ -51,7 +51,7 @@ def test_draws_have_the_distribution_function_of_the_density(densities):
     draw = jax.vmap(lambda u: unit_density.draw(densities, jnp.full(4, u)), out_axes=1)
     quantiles = np.asarray(draw(uniforms))
     nodes = np.asarray(unit_density.nodes(jnp.float64))
-    for heights, found in zip(np.asarray(densities), quantiles, strict=True):
+    for heights, found in zip(np.asarray(densities.heights).T, quantiles, strict=True):
         total = np.trapezoid(heights, nodes)
         for u, quantile in zip(np.asarray(uniforms)[::50], found[::50], strict=True):
             ends = np.append(nodes[nodes < quantile], quantile)
