@@ -14,6 +14,8 @@ from hiddencodes.sampling.target import Network
 # Copies of a position that a lane holds at once: position, gradient, momentum and proposal for HMC-like kernels, more for
 # NUTS, which keeps the ends of its subtrees; plus the adaptation's accumulators.
 _COPIES, _COPIES_PER_DOUBLING, _ADAPTATION_COPIES = 12, 3, 5
+# Matrices over patterns, and activations of the last layer, that a sweep of a move holds at once.
+_MATRICES_OF_MOVES, _ACTIVATIONS_OF_MOVES = 4, 4
 
 
 class MemoryBudget(NamedTuple):
@@ -23,6 +25,7 @@ class MemoryBudget(NamedTuple):
         data: Training and test sets of all seeds.
         chains: Positions, gradients and adaptation of all lanes.
         activations: Forward and backward pass of all lanes.
+        moves: What sweeps over the units of a layer hold, of all lanes.
         segment: Observables of one segment, on the device.
         trace: Observables of the whole run, on the host (0 when they are streamed to disk); all weights of a seed for
             NumPyro, which stores them.
@@ -33,6 +36,7 @@ class MemoryBudget(NamedTuple):
     data: int
     chains: int
     activations: int
+    moves: int
     segment: int
     trace: int
     prior: int
@@ -41,13 +45,12 @@ class MemoryBudget(NamedTuple):
     @property
     def total(self) -> int:
         """Everything together."""
-        return self.data + self.chains + self.activations + self.segment + self.trace + self.prior
+        return sum(self) - self.available
 
     def __str__(self) -> str:
         """One line for the terminal."""
         parts = ", ".join(
-            f"{name} {getattr(self, name) / 1e6:.1f}"
-            for name in ("data", "chains", "activations", "segment", "trace", "prior")
+            f"{name} {getattr(self, name) / 1e6:.1f}" for name in self._fields if name != "available"
         )
         return f"memory: {self.total / 1e6:.1f} MB of {self.available / 1e6:.0f} MB free ({parts})"
 
@@ -72,7 +75,14 @@ def draw_bytes(target: Network, data: Any, dtype: Any) -> int:
 
 
 def memory_budget(
-    target: Network, data: Any, sampler: Sampler, plan: Plan, dtype: Any, *, streamed: bool
+    target: Network,
+    data: Any,
+    sampler: Sampler,
+    plan: Plan,
+    dtype: Any,
+    *,
+    streamed: bool,
+    moves: bool = False,
 ) -> MemoryBudget:
     """The budget of a run.
 
@@ -83,6 +93,7 @@ def memory_budget(
         plan: The sizes.
         dtype: Floating-point type.
         streamed: Whether draws go to disk segment by segment.
+        moves: Whether there are sweeps; they run one after the other.
     """
     itemsize = np.dtype(dtype).itemsize
     mlp = target.mlp
@@ -102,10 +113,12 @@ def memory_budget(
         # Samples as NumPyro returns them and their whitened copy.
         stored_weights = 2 * plan.chains * plan.draws * target.dimension * itemsize
     per_draw = draw_bytes(target, data, dtype) * plan.lanes
+    swept = (_MATRICES_OF_MOVES * n_train + _ACTIVATIONS_OF_MOVES * mlp.width) * n_train if moves else 0
     return MemoryBudget(
         data=_bytes(data),
         chains=copies * target.dimension * itemsize * plan.lanes,
         activations=patterns * per_pattern * itemsize * plan.lanes,
+        moves=swept * itemsize * plan.lanes,
         segment=2 * plan.capacity * per_draw,
         trace=trace * per_draw + stored_weights,
         prior=prior,

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from hiddencodes.sampling import adaptation, engine
 from hiddencodes.sampling.adaptation import Schedule, Tuning
+from hiddencodes.sampling.devices import layout
 from hiddencodes.sampling.move import Move, MoveInfo
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.sweeps import Sweeps
@@ -180,8 +181,9 @@ def run_chains(
     # Independent streams: starting points, warm-up, sampling, what is learned of codes.
     start_key, warmup_key, sampling_key, learning_key = (jax.random.fold_in(key, i) for i in range(4))
     start_keys = engine.lane_keys(start_key, plan.seeds, 1)[:, 0]
-    warmup_keys = engine.lane_keys(warmup_key, plan.seeds, plan.chains)
-    sampling_keys = engine.lane_keys(sampling_key, plan.seeds, plan.chains)
+    place = layout(plan.chains)
+    warmup_keys = place.spread(engine.lane_keys(warmup_key, plan.seeds, plan.chains))
+    sampling_keys = place.spread(engine.lane_keys(sampling_key, plan.seeds, plan.chains))
     zero = np.int32(0)
 
     schedule = adaptation.schedule(plan.warmup, temperature)
@@ -193,15 +195,18 @@ def run_chains(
         )
     else:
         q = jnp.asarray(start, dtype)
-    state = engine.init_adaptation(sampler, q)
+    q = place.spread(q)
+    state = place.repeat(engine.init_adaptation(sampler, q))
     learned = [move.learn(target, q, data, jax.random.fold_in(learning_key, 0)) for move in moves]
-    sweeps = Sweeps(zero, tuple(each.parameters for each in learned))
+    sweeps = Sweeps(zero, place.repeat(tuple(each.parameters for each in learned)))
     # A call with zero iterations compiles the program and changes nothing.
     report(Progress("compile", 0, 2, 0.0, float("nan"), float("nan")))
     begin = time.perf_counter()
     q, state, _ = engine.warmup_segment(
         sampler, target, moves, zero, zero, warmup_keys, q, state, data, beta, _rows(schedule, 0, 0), sweeps
     )
+    # What goes in again is laid out as it was: another layout would compile anew.
+    q, state = place.spread(q), place.repeat(state)
     jax.block_until_ready(q)
     seconds["compile"] += time.perf_counter() - begin
     report(Progress("compile", 1, 2, 0.0, float("nan"), float("nan")))
@@ -224,23 +229,26 @@ def run_chains(
             rows,
             sweeps,
         )
+        q, state = place.spread(q), place.repeat(state)
         if moves and first + n >= _FIRST_SWEEP * plan.warmup:
             stream = jax.random.fold_in(learning_key, first + n)
             learned = [move.learn(target, q, data, stream) for move in moves]
-            sweeps = Sweeps(np.int32(every), tuple(each.parameters for each in learned))
+            sweeps = Sweeps(np.int32(every), place.repeat(tuple(each.parameters for each in learned)))
         clock.tick(first + n, float(acceptance))
     seconds["warmup"] = time.perf_counter() - begin
 
     begin = time.perf_counter()
     kernel_state, tuning = engine.start_sampling(sampler, target, q, state, data, beta)
+    kernel_state, tuning = place.spread(kernel_state), place.repeat(tuning)
     thin = np.int32(plan.thin)
     sweeps = sweeps._replace(every=np.int32(every))
 
     def segment(first: int, n: int, kernel_state: Any) -> engine.SegmentResult:
-        return engine.sampling_segment(
+        result = engine.sampling_segment(
             sampler, target, moves, plan.capacity, np.int32(first), np.int32(n), thin, sampling_keys, kernel_state, data,
             tuning, beta, sweeps,
         )  # fmt: skip
+        return result._replace(state=place.spread(result.state))
 
     kernel_state = segment(0, 0, kernel_state).state
     jax.block_until_ready(kernel_state)

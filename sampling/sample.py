@@ -14,6 +14,7 @@ from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior, Reduced, whiten_inputs
 from hiddencodes.sampling import adaptation, arguments, memory, run_tree
+from hiddencodes.sampling.devices import layout
 from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
 from hiddencodes.sampling.observables import Observable
@@ -54,7 +55,8 @@ def sample(
     """Sample posteriors of a network's weights with many chains and seeds in one compiled program.
 
     Every chain starts from its own draw of the prior; the temperature is annealed geometrically to its target over the
-    first 70 % of warm-up, with step size and metric pooled over the chains of a seed.
+    first 70 % of warm-up, with step size and metric pooled over the chains of a seed. Chains live in equal parts on all devices of the
+    process, or on as many as divide their number; on a CPU, ``jax_num_cpu_devices`` set before the import makes one of every core.
 
     Args:
         posterior: One posterior, shared by all seeds, or one per seed (same network, temperature and shapes, other data);
@@ -154,7 +156,9 @@ def sample(
         capacity = max(1, min(-(-draws // SEGMENTS), int(_SEGMENT_BYTES // per_draw)))
         plan = plan._replace(capacity=capacity)
         tuned = chosen if isinstance(chosen, Sampler) else chosen.as_sampler()
-        budget = memory.memory_budget(target, data, tuned, plan, dtype, streamed=path is not None)
+        budget = memory.memory_budget(
+            target, data, tuned, plan, dtype, streamed=path is not None, moves=bool(chosen_moves)
+        )
         if verbose:
             print(budget, file=sys.stderr)
         memory.check(budget, memory_limit)
@@ -165,7 +169,7 @@ def sample(
             originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan, start),
             certificate=given.certificate if given else "none",
             moves=json.dumps({move.name: dict(move.settings) for move in chosen_moves}), moves_every=every,
-            coordinates=setting.coordinates,
+            coordinates=setting.coordinates, devices=layout(chains).devices,
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         )  # fmt: skip
         if path is not None:

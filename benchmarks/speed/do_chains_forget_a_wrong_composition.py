@@ -21,7 +21,7 @@ CHAINS = 8
 COMPOSITIONS = [{"111": 0.25}, {"111": 0.0}]
 SAMPLERS = {
     # Short trajectories: the sweeps move what is slow.
-    "moves": {"sampler": hc.hmc(max_steps=8), "moves": hc.cavity_refresh(), "moves_every": 1},
+    "moves": {"sampler": hc.hmc(max_steps=16), "moves": hc.cavity_refresh(), "moves_every": 1},
     "hmc": {"sampler": hc.hmc(max_steps=64)},
     "nuts": {"sampler": "nuts"},
     "adjusted_mclmc": {"sampler": "adjusted_mclmc"},
@@ -43,7 +43,7 @@ def measure(posterior: hc.Posterior, start: hc.Start, options: dict, minutes: fl
     # A short run compiles, says how long a draw takes, and tells how many fit into the time.
     _, seconds = timed_sample(posterior, draws=6, warmup=12, **common)
     left = 60.0 * minutes - 2.0 * (time.perf_counter() - begin)
-    draws = int(np.clip(0.8 * left / (seconds["wall"] / 6), 40, 4000))
+    draws = int(np.clip(0.82 * left / (seconds["wall"] / 6), 40, 4000))
     run, seconds = timed_sample(posterior, draws=draws, warmup=draws // 10 + 60, **common)
     wall = time.perf_counter() - begin
     report = hc.equilibrium(run)

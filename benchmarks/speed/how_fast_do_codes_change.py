@@ -17,7 +17,7 @@ import hiddencodes as hc
 CHAINS = 8
 WIDTHS = {60: 100, 100: 200}
 SAMPLERS = {
-    "moves": {"sampler": hc.hmc(max_steps=8), "moves": hc.cavity_refresh(), "moves_every": 1},
+    "moves": {"sampler": hc.hmc(max_steps=16), "moves": hc.cavity_refresh(), "moves_every": 1},
     "hmc": {"sampler": hc.hmc(max_steps=64)},
     "nuts": {"sampler": "nuts"},
     "adjusted_mclmc": {"sampler": "adjusted_mclmc"},

@@ -1,6 +1,7 @@
 """What the scripts of this folder share: runs with their CPU time, and results on disk."""
 
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -8,6 +9,10 @@ from typing import Any
 
 import jax
 import xarray as xr
+
+# XLA runs a program of many small operations on one core of a CPU: a device per core, each with its part of the chains.
+# Before the package is imported, since importing BlackJAX starts the devices.
+jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 import hiddencodes as hc
 
@@ -38,6 +43,7 @@ def write_result(script: str, result: dict[str, Any]) -> None:
     device = jax.devices()[0]
     about = {
         "device": f"{device.platform} {device.device_kind}",
+        "devices": jax.device_count(),
         "machine": platform.machine(),
         "jax": jax.__version__,
     }

@@ -4,7 +4,7 @@ Sigmoidal units, three classes of orthogonal inputs, P = 60, N = 100, y- = +1/2,
 draws, single precision. Effective sample sizes are ArviZ's, of the mean, over all chains. Below 100 they are not known well, and chains
 that never decorrelate show two or three draws each: such entries are upper bounds of what a longer run would show per second, marked by <.
 
-    python benchmarks/speed/what_do_moves_cost_and_bring.py [--seconds 60] [--baseline-seconds 400] [--rows hmc,k=8,...]
+    python benchmarks/speed/what_do_moves_cost_and_bring.py [--seconds 30] [--baseline-seconds 240] [--rows hmc,k=8,...]
 """
 
 import argparse
@@ -24,7 +24,8 @@ ROWS = {
     "hmc, white coordinates": {"sampler": HMC, "white": True},
     "nuts": {"sampler": "nuts", "white": True},
     "adjusted_mclmc": {"sampler": "adjusted_mclmc", "white": True},
-    "numpyro_nuts": {"sampler": "numpyro_nuts"},
+    # Trajectories as long as those of the others, and no trial run: both of its programs are compiled anew for every run.
+    "numpyro_nuts": {"sampler": hc.numpyro_nuts(max_doublings=6), "warmup": 200, "draws": 200},
     **{f"k={k}": {"sampler": HMC, "moves": hc.cavity_refresh(), "moves_every": k, "white": True} for k in (1, 2, 4, 8, 16, 32)},
 }  # fmt: skip
 
@@ -61,9 +62,11 @@ def measure(posterior: hc.Posterior, options: dict, seconds: float) -> dict:
     """One run that fills the time, in two calls: the first says how long a draw takes."""
     options = dict(options)
     target = hc.whiten_inputs(posterior) if options.pop("white", False) else posterior
+    draws = options.pop("draws", None)
     common = {"chains": CHAINS, "warmup": 400, "precision": "float32", "key": 1, **options}
-    _, trial = timed_sample(target, draws=20, **common)
-    draws = int(np.clip(seconds / max(trial["wall"] / 20, 1e-4), 40, 60000))
+    if draws is None:
+        _, trial = timed_sample(target, draws=32, **common)
+        draws = int(np.clip(seconds / max(trial["wall"] / 32, 1e-4), 40, 60000))
     thin = max(1, draws // 4000)
     begin = time.perf_counter()
     run, spent = timed_sample(target, draws=draws // thin, thin=thin, **common)
@@ -84,9 +87,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=60.0, help="sampling time of a row with moves")
+    parser.add_argument("--seconds", type=float, default=30.0, help="sampling time of a row with moves")
     parser.add_argument(
-        "--baseline-seconds", type=float, default=400.0, help="of HMC; a third of it for the others"
+        "--baseline-seconds", type=float, default=240.0, help="of HMC; a third of it for the others"
     )
     parser.add_argument("--rows", help="names separated by semicolons; all if not given")
     options = parser.parse_args()

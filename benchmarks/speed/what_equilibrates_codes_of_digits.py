@@ -2,12 +2,14 @@
 
 Digits 0, 1, 2, P = 100, N = 200, sigmoidal units, n_temperature = 0.004: correlated inputs, for which the cavity refresh does not apply.
 For every sampler: acceptance of sweeps with and without a change of code, code changes per unit and CPU-second, how well class means of the
-units are correlated with those of the first draw, and the certificate from deliberately wrong compositions.
+units are correlated with those of the first draw, and the certificate from deliberately wrong compositions. Replica exchange starts from the
+prior instead, and leaves a mode only through it: what counts is how many prior draws arrive at the posterior.
 
     python benchmarks/speed/what_equilibrates_codes_of_digits.py [--minutes 2] [--rows "hmc;annealed, 8 points;..."]
 """
 
 import argparse
+import time
 
 import numpy as np
 from timed import timed_sample, write_result
@@ -45,7 +47,7 @@ def memory_of_units(means: np.ndarray) -> list[float]:
 def measure(posterior: hc.Reduced, start: hc.Start, options: dict, seconds: float) -> dict:
     """A run that fills the time."""
     common = {"chains": CHAINS, "start": start, "precision": "float32", **options}
-    _, trial = timed_sample(posterior, draws=4, warmup=40, **common)
+    _, trial = timed_sample(posterior, draws=4, warmup=4, **common)
     draws = int(np.clip(seconds / (trial["wall"] / 4), 12, 4000))
     run, spent = timed_sample(posterior, draws=draws, warmup=max(40, draws // 10), **common)
     report = hc.equilibrium(run)
@@ -72,6 +74,34 @@ def measure(posterior: hc.Reduced, start: hc.Start, options: dict, seconds: floa
     return row
 
 
+def exchange(posterior: hc.Reduced, seconds: float) -> dict:
+    """Replica exchange that fills the time after its ladder is made."""
+    begin = time.perf_counter()
+    tempered = hc.tempered_smc(posterior, particles=32, populations=2, precision="float32", verbose=False)
+    ladder = time.perf_counter() - begin
+    common = {"chains": 2, "tempered": tempered, "precision": "float32", "verbose": False}
+    begin = time.perf_counter()
+    hc.replica_exchange(posterior, draws=4, warmup=0, **common)
+    first = time.perf_counter()
+    hc.replica_exchange(posterior, draws=8, warmup=0, **common)
+    # The programs are the same: what the longer one takes more is time for draws.
+    each = max((time.perf_counter() - first) - (first - begin), 0.1 * (first - begin)) / 4
+    draws = int(np.clip(seconds / each, 8, 4000))
+    begin, cpu = time.perf_counter(), time.process_time()
+    result = hc.replica_exchange(posterior, draws=draws, warmup=draws // 4, **common)
+    swaps = result.ladder["swap_acceptance"].values
+    return {
+        "rungs": int(tempered.path.sizes["point"]) + 1,
+        "seconds_for_the_ladder": ladder,
+        "draws": draws,
+        "wall_seconds": time.perf_counter() - begin,
+        "cpu_seconds": time.process_time() - cpu,
+        "swap_acceptance": [float(np.nanmin(swaps)), float(np.nanmedian(swaps))],
+        "arrivals": [int(n) for n in result.arrivals],
+        "memory_of_units": memory_of_units(class_means(result.run)),
+    }
+
+
 def main() -> None:
     """Run everything and write the result."""
     parser = argparse.ArgumentParser(
@@ -80,6 +110,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0, help="sampling time of every row")
     parser.add_argument("--rows", help="names separated by semicolons; all if not given")
     options = parser.parse_args()
+    names = options.rows.split(";") if options.rows else [*ROWS, "replica exchange"]
     task = hc.mnist(digits=(0, 1, 2), n_train=100, n_test=6)
     mlp = hc.MLP(task.n_inputs, task.n_outputs, 200, 1, hc.sigmoidal, hc.mean_field)
     posterior = hc.project_inputs(hc.Posterior(mlp, task, n_temperature=0.004))
@@ -89,7 +120,11 @@ def main() -> None:
     print("annealed:", {code: round(row.fraction, 3) for code, row in hc.code_table(annealed).pooled.items()})
     start = hc.composition_start(posterior, annealed, [{"011": 0.45}, {"011": 0.25}], chains=CHAINS)
     rows = {}
-    for name in options.rows.split(";") if options.rows else ROWS:
+    for name in names:
+        if name == "replica exchange":
+            rows[name] = exchange(posterior, 60.0 * options.minutes)
+            print(name, rows[name], flush=True)
+            continue
         row = measure(posterior, start, ROWS[name], 60.0 * options.minutes)
         rows[name] = row
         same, other = row.get("same code", {}), row.get("other code", {})
@@ -105,6 +140,7 @@ def main() -> None:
                     f"{s:.3f} -> {m:.4f}({e:.4f})"
                     for s, m, e in zip(share["start"], share["mean"], share["error"], strict=True)
                 ),
+                flush=True,
             )
     write_result(__file__, {"question": __doc__.splitlines()[0], "chains": CHAINS, "rows": rows})
 
