@@ -36,7 +36,16 @@ _BLOCK = 32
 
 
 class _Unit(NamedTuple):
-    """A unit and the random numbers that are its own."""
+    """A unit and the random numbers that are its own.
+
+    Attributes:
+        x: White pre-activations.
+        noise: For its readout given x, standard normal.
+        alpha: The proposed readout.
+        terms: Logarithms of the terms of its density.
+        uniform: For the proposed pre-activations.
+        log_uniform: For the test.
+    """
 
     x: Float[Array, "*unit pattern"]
     noise: Float[Array, "*unit output"]
@@ -184,12 +193,14 @@ def refresh(
     n_blocks = -(-n_units // size)
     missing = n_blocks * size - n_units
 
-    def in_blocks(leaf: Array) -> Array:
-        padded = jnp.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1), constant_values=np.inf)
+    def in_blocks(leaf: Array, filling: float) -> Array:
+        padded = jnp.pad(leaf, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1), constant_values=filling)
         return padded.reshape(n_blocks, size, *leaf.shape[1:])
 
-    # Units that only fill the last block are infinite: nothing of theirs is accepted, and nothing comes after them.
-    _, visited = jax.lax.scan(block, (matrix, known, jnp.diagonal(matrix)), jax.tree.map(in_blocks, units))
+    # Units that only fill the last block are never accepted.
+    fillings = (0.0, 0.0, 0.0, 0.0, 0.0, np.inf)
+    blocks = _Unit(*map(in_blocks, units, fillings))
+    _, visited = jax.lax.scan(block, (matrix, known, jnp.diagonal(matrix)), blocks)
     x, code, accept = (leaf.reshape(-1, *leaf.shape[2:])[:n_units] for leaf in visited)
     proposed = jnp.zeros((n_codes, n_codes), jnp.int32).at[code[:, 0], code[:, 1]].add(1)
     accepted = (
