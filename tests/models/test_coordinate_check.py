@@ -95,7 +95,7 @@ def check(widths, depth: int, activation: hc.Activation, absorbed: tuple[hc.Para
 
 
 @pytest.mark.parametrize("activation", [hc.tanh, hc.relu, hc.sigmoidal], ids=str)
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("depth", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_width_does_not_change_how_far_a_step_moves_the_activations(depth, activation):
     # The lazy network's output at initialization is of order one and random at every width; with it out of the residual,
     # fewer initializations are needed. In the other networks it is O(N^(-1/2)).

@@ -185,7 +185,7 @@ INPUTS = {
     [
         (hc.relu, "correlated", "weights", 1),
         (hc.relu, "orthogonal", "white, integrated", 4),
-        (hc.leaky_relu(0.3), "dependent", "projected", 2),
+        pytest.param(hc.leaky_relu(0.3), "dependent", "projected", 2, marks=pytest.mark.slow),
     ],
 )
 def test_exact_draws_stay_exact(activation, inputs, coordinates, candidates):

@@ -92,6 +92,7 @@ def test_seeds_may_have_data_of_their_own(sigmoidal):
         hc.sample(reduced[0], sampler="numpyro_nuts", **options)
 
 
+@pytest.mark.slow
 def test_single_precision_and_depth(sigmoidal):
     mlp = hc.MLP(9, 2, 5, 2, hc.sigmoidal, hc.mean_field, bias=True)
     deep = hc.Posterior(mlp, sigmoidal.task, n_temperature=0.3)

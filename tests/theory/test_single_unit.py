@@ -254,6 +254,7 @@ def test_outliers_or_filled_valleys_are_two_accounts_of_the_same_units(monkeypat
     np.testing.assert_allclose(left, targets(0.0, 2)[labels], rtol=0, atol=ACCURACY)
 
 
+@pytest.mark.slow
 def test_targets_that_mix_classes_are_met_by_outliers_that_do():
     # Off-targets above what the bulk gives: a continuum of rays is flat, and only sums over outliers are fixed.
     y = targets(0.3, 2)

@@ -148,7 +148,9 @@ def test_fractions_lie_in_their_ranges(name):
     assert limit.unique == bool(np.all(np.ptp(limit.fraction_ranges, axis=1) < 1e-3))
 
 
-@pytest.mark.parametrize(("y_minus", "unique"), [(0.5, False), (0.2, True), (-0.5, True)])
+@pytest.mark.parametrize(
+    ("y_minus", "unique"), [pytest.param(0.5, False, marks=pytest.mark.slow), (0.2, True), (-0.5, True)]
+)
 def test_outliers_that_can_turn_into_each_other_are_not_unique(y_minus, unique):
     # Above y- = .5, about, targets need classes to be mixed: M of the confinement is then the identity, and all rays are flat.
     y = targets(y_minus)
