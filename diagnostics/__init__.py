@@ -27,6 +27,8 @@ from hiddencodes.diagnostics.error_split import ErrorSplit as ErrorSplit
 from hiddencodes.diagnostics.error_split import compare_bias_variance as compare_bias_variance
 from hiddencodes.diagnostics.generalization import bias_variance as bias_variance
 from hiddencodes.diagnostics.monte_carlo import chain_mean as chain_mean
+from hiddencodes.diagnostics.move_acceptance import MoveAcceptance as MoveAcceptance
+from hiddencodes.diagnostics.move_acceptance import move_acceptance as move_acceptance
 from hiddencodes.diagnostics.scheme import SchemeReport as SchemeReport
 from hiddencodes.diagnostics.scheme import coding_scheme as coding_scheme
 from hiddencodes.diagnostics.symmetry_breaking import symmetry_breaking as symmetry_breaking

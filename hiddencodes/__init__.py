@@ -24,6 +24,7 @@ from hiddencodes.diagnostics import ErrorComparison as ErrorComparison
 from hiddencodes.diagnostics import ErrorPart as ErrorPart
 from hiddencodes.diagnostics import ErrorSplit as ErrorSplit
 from hiddencodes.diagnostics import LayerSymmetry as LayerSymmetry
+from hiddencodes.diagnostics import MoveAcceptance as MoveAcceptance
 from hiddencodes.diagnostics import Overlap as Overlap
 from hiddencodes.diagnostics import SchemeDecision as SchemeDecision
 from hiddencodes.diagnostics import SchemeReport as SchemeReport
@@ -43,6 +44,7 @@ from hiddencodes.diagnostics import compare_bias_variance as compare_bias_varian
 from hiddencodes.diagnostics import convergence as convergence
 from hiddencodes.diagnostics import drift as drift
 from hiddencodes.diagnostics import equilibrium as equilibrium
+from hiddencodes.diagnostics import move_acceptance as move_acceptance
 from hiddencodes.diagnostics import outlier_units as outlier_units
 from hiddencodes.diagnostics import participation_ratio as participation_ratio
 from hiddencodes.diagnostics import symmetry_breaking as symmetry_breaking

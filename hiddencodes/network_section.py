@@ -27,6 +27,7 @@ def network_section(label: str, network: Mapping[str, Any], chain_figures: list[
             _convergence(network["convergence"]),
             _drift(network["drift"]) if network["drift"] else "",
             _symmetry(network["symmetry"]) if network["symmetry"] else "",
+            *(_moves(counts) for counts in network["moves"]),
             tag("details", tag("summary", "Traces and ranks"), *chain_figures) if chain_figures else "",
         ]
     )
@@ -174,6 +175,30 @@ def _symmetry(report: Mapping[str, Any]) -> Html:
     return join(
         [tag("h4", "Permutation symmetry of the units"), tag("ul", sentences), tag("p", note, class_="lead")]
     )
+
+
+def _moves(counts: Mapping[str, Any]) -> Html:
+    codes = [tag("code", code) for code in counts["codes"]]
+
+    def cell(proposed: int, accepted: int) -> str:
+        return f"{100.0 * accepted / proposed:.2g} of {proposed}" if proposed else ""
+
+    rows = [
+        [code, *map(cell, proposed, accepted)]
+        for code, proposed, accepted in zip(codes, counts["proposed"], counts["accepted"], strict=True)
+        if any(proposed)
+    ]
+    note = (
+        "Accepted proposals (%) and their number, by the code that a unit had (rows) and the one that was proposed (columns). Together "
+        f"{number(_percent(counts['same_code']))} % of those with the same code and {number(_percent(counts['other_code']))} % of those with another one."
+    )
+    title = f"Moves between codes: {counts['move']}, seed {counts['seed']}"
+    return join([tag("h4", title), table(["", *codes], rows, numbers=range(1, 1 + len(codes))),
+                 tag("p", note, class_="lead")])  # fmt: skip
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
 
 
 def provenance_section(summary: Mapping[str, Any]) -> Html:

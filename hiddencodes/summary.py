@@ -15,6 +15,7 @@ from hiddencodes.diagnostics import (
     convergence,
     drift,
     equilibrium,
+    move_acceptance,
     symmetry_breaking,
 )
 from hiddencodes.diagnostics.error_split import ErrorPart, ErrorSplit
@@ -90,6 +91,7 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
     moves = attempt("drift", lambda: drift(run).to_dict()) if usable else None
     symmetry = attempt("symmetry", lambda: symmetry_breaking(run).to_dict()) if usable else None
     chains = attempt("convergence", lambda: convergence(run).to_dict())
+    accepted = attempt("moves", lambda: [row.to_dict() for row in move_acceptance(run)])
     certified = attempt("equilibrium", lambda: equilibrium(run).to_dict())
     errors = attempt("errors", lambda: prediction_errors(run))
     return {
@@ -99,6 +101,7 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
         "codes": codes or [],
         "drift": moves,
         "symmetry": symmetry,
+        "moves": accepted or [],
         "convergence": chains or _unjudged_chains(undecided["convergence"]),
         "equilibrium": certified or _uncertified(undecided["equilibrium"]),
         "errors": errors or [],

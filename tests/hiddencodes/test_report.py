@@ -11,6 +11,7 @@ import xarray as xr
 from html_elements import Elements
 
 from hiddencodes import summary
+from hiddencodes.network_section import network_section
 from hiddencodes.report import write_report, write_whole
 from hiddencodes.schema import Study
 from hiddencodes.study import parse_study
@@ -186,3 +187,23 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_counts_of_moves_are_in_the_report(make_run, study):
+    run = make_run(n_seeds=1)
+    dims = ("move", "seed", "chain", "code", "code_2")
+    counts = {
+        "proposed": (dims, np.array([[[[[8, 4], [5, 0]]]]])),
+        "accepted": (dims, np.array([[[[[6, 1], [0, 0]]]]])),
+        "codes": (("move", "seed", "code"), [[["<b>", "rest"]]]),
+    }
+    run["moves"] = xr.DataTree(xr.Dataset(counts, {"move": ["cavity_refresh"], "seed": [0]}))
+    (row,) = summarize_run(run)["moves"]
+    assert (row["same_code"], row["other_code"]) == (6 / 8, 1 / 9)
+    text = network_section("a", summary.summarize(study, {"a": run})["networks"]["a"], [])
+    assert "Moves between codes: cavity_refresh, seed 0" in text
+    assert "75 of 8" in text
+    assert "25 of 4" in text
+    assert "0 of 5" in text
+    assert "<b>" not in text
+    assert "&lt;b&gt;" in text
