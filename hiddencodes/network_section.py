@@ -181,7 +181,7 @@ def _moves(counts: Mapping[str, Any]) -> Html:
     codes = [tag("code", code) for code in counts["codes"]]
 
     def cell(proposed: int, accepted: int) -> str:
-        return f"{100.0 * accepted / proposed:.2g} of {proposed}" if proposed else ""
+        return f"{100.0 * accepted / proposed:.2g} % of {proposed}" if proposed else ""
 
     rows = [
         [code, *map(cell, proposed, accepted)]
@@ -189,7 +189,7 @@ def _moves(counts: Mapping[str, Any]) -> Html:
         if any(proposed)
     ]
     note = (
-        "Accepted proposals (%) and their number, by the code that a unit had (rows) and the one that was proposed (columns). Together "
+        "Share of proposals that was accepted, by the code that a unit had (rows) and the one that was proposed (columns). Together "
         f"{number(_percent(counts['same_code']))} % of those with the same code and {number(_percent(counts['other_code']))} % of those with another one."
     )
     title = f"Moves between codes: {counts['move']}, seed {counts['seed']}"

@@ -202,8 +202,8 @@ def test_counts_of_moves_are_in_the_report(make_run, study):
     assert (row["same_code"], row["other_code"]) == (6 / 8, 1 / 9)
     text = network_section("a", summary.summarize(study, {"a": run})["networks"]["a"], [])
     assert "Moves between codes: cavity_refresh, seed 0" in text
-    assert "75 of 8" in text
-    assert "25 of 4" in text
-    assert "0 of 5" in text
+    assert "75 % of 8" in text
+    assert "25 % of 4" in text
+    assert "0 % of 5" in text
     assert "<b>" not in text
     assert "&lt;b&gt;" in text
