@@ -12,6 +12,8 @@ from hiddencodes.diagnostics.run_access import variable
 class MoveAcceptance(NamedTuple):
     """Counts of one move in one seed, over all chains and sweeps while draws were stored.
 
+    Where a move proposes several states at once and takes one at most (`pair_rotation`), every one of them counts.
+
     Attributes:
         move: Its name.
         seed: Seed of the run.

@@ -188,9 +188,14 @@ def _moves(counts: Mapping[str, Any]) -> Html:
         for code, proposed, accepted in zip(codes, counts["proposed"], counts["accepted"], strict=True)
         if any(proposed)
     ]
+    what = (
+        "what a pair of units was (rows) and would become (columns); of the angles that are proposed at once, one at most is taken"
+        if counts["move"] == "pair_rotation"
+        else "the code that a unit had (rows) and the one that was proposed (columns)"
+    )
     note = (
-        "Share of proposals that was accepted, by the code that a unit had (rows) and the one that was proposed (columns). Together "
-        f"{number(_percent(counts['same_code']))} % of those with the same code and {number(_percent(counts['other_code']))} % of those with another one."
+        f"Share of proposals that was accepted, by {what}. Together "
+        f"{number(_percent(counts['same_code']))} % of those that change nothing in it and {number(_percent(counts['other_code']))} % of those that do."
     )
     title = f"Moves between codes: {counts['move']}, seed {counts['seed']}"
     return join([tag("h4", title), table(["", *codes], rows, numbers=range(1, 1 + len(codes))),

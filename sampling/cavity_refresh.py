@@ -31,7 +31,7 @@ from hiddencodes.models.activations import Activation
 from hiddencodes.sampling import unit_density
 from hiddencodes.sampling.code_proposals import Codes, RefreshInfo, mixture, propose
 
-# Units between two updates of the matrix.
+# Most units between two updates of the matrix.
 _BLOCK = 32
 
 
@@ -163,7 +163,8 @@ def refresh(
             jnp.sum(both**2, axis=1) + jnp.sum(alpha**2, axis=1) * (1.0 + stiffness)
         )
         gains = log_law - log_densities - logsumexp(terms, axis=1)
-        accept = unit.log_uniform < gains[1] - gains[0]
+        # Beyond doubt only where the density of what is proposed is known.
+        accept = (unit.log_uniform < gains[1] - gains[0]) & jnp.isfinite(log_densities[1])
         # The old unit out of A and the new one in, or nothing.
         into = weight / (1.0 + stiffness[1])
         signs = jnp.where(accept, jnp.stack([out, -into]), 0.0)
@@ -189,8 +190,8 @@ def refresh(
         matrix = matrix + field.rows.T @ (field.signs[:, None] * field.rows)
         return (matrix, field.known, field.diagonal), visited
 
-    size = min(_BLOCK, n_units)
-    n_blocks = -(-n_units // size)
+    n_blocks = -(-n_units // _BLOCK)
+    size = -(-n_units // n_blocks)
     missing = n_blocks * size - n_units
 
     def in_blocks(leaf: Array, filling: float) -> Array:

@@ -33,13 +33,15 @@ class Layout(NamedTuple):
 
 
 def layout(chains: int) -> Layout:
-    """As many devices as divide the number of chains of a seed.
+    """As many devices as divide the number of chains of a seed; one where JAX was told which (``jax_default_device``).
 
     Example:
         >>> layout(1).devices
         1
     """
     devices = jax.local_devices()
+    if jax.config.jax_default_device is not None:
+        return Layout(None, None)
     used = max(n for n in range(1, len(devices) + 1) if chains % n == 0)
     if used == 1:
         return Layout(None, None)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import psutil
 
+from hiddencodes.sampling.devices import layout
 from hiddencodes.sampling.run_chains import Plan
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Network
@@ -30,7 +31,7 @@ class MemoryBudget(NamedTuple):
         trace: Observables of the whole run, on the host (0 when they are streamed to disk); all weights of a seed for
             NumPyro, which stores them.
         prior: The prior's kernels and the final activations, on the host.
-        available: What the device, or the machine if that is the device, has free.
+        available: What the devices, or the machine if that is the device, have free.
     """
 
     data: int
@@ -59,10 +60,10 @@ def _bytes(tree: Any) -> int:
     return sum(int(math.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _available() -> int:
-    stats = jax.devices()[0].memory_stats() or {}
+def _available(devices: int) -> int:
+    stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
+        return devices * (int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0)))
     return int(psutil.virtual_memory().available)
 
 
@@ -113,16 +114,17 @@ def memory_budget(
         # Samples as NumPyro returns them and their whitened copy.
         stored_weights = 2 * plan.chains * plan.draws * target.dimension * itemsize
     per_draw = draw_bytes(target, data, dtype) * plan.lanes
+    devices = layout(plan.chains).devices
     swept = (_MATRICES_OF_MOVES * n_train + _ACTIVATIONS_OF_MOVES * mlp.width) * n_train if moves else 0
     return MemoryBudget(
-        data=_bytes(data),
+        data=devices * _bytes(data),
         chains=copies * target.dimension * itemsize * plan.lanes,
         activations=patterns * per_pattern * itemsize * plan.lanes,
         moves=swept * itemsize * plan.lanes,
         segment=2 * plan.capacity * per_draw,
         trace=trace * per_draw + stored_weights,
         prior=prior,
-        available=_available(),
+        available=_available(devices),
     )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hiddencodes.sampling import adaptation, engine
-from hiddencodes.sampling.adaptation import Schedule, Tuning
-from hiddencodes.sampling.devices import layout
+from hiddencodes.sampling.adaptation import AdaptationState, Schedule, Tuning
+from hiddencodes.sampling.devices import Layout, layout
 from hiddencodes.sampling.move import Move, MoveInfo
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.sweeps import Sweeps
@@ -144,6 +144,12 @@ def _rows(plan: Schedule, first: int, n: int) -> Schedule:
     return Schedule(*(pad(row) for row in plan))
 
 
+def adaptation_on(place: Layout, state: AdaptationState) -> AdaptationState:
+    """What is adapted, with the sums over draws of every chain where the chain is."""
+    own = place.spread((state.mean, state.squares))
+    return place.repeat(state._replace(mean=None, squares=None))._replace(mean=own[0], squares=own[1])
+
+
 def run_chains(
     target: Target,
     data: Any,
@@ -196,7 +202,7 @@ def run_chains(
     else:
         q = jnp.asarray(start, dtype)
     q = place.spread(q)
-    state = place.repeat(engine.init_adaptation(sampler, q))
+    state = adaptation_on(place, engine.init_adaptation(sampler, q))
     learned = [move.learn(target, q, data, jax.random.fold_in(learning_key, 0)) for move in moves]
     sweeps = Sweeps(zero, place.repeat(tuple(each.parameters for each in learned)))
     # A call with zero iterations compiles the program and changes nothing.
@@ -206,7 +212,7 @@ def run_chains(
         sampler, target, moves, zero, zero, warmup_keys, q, state, data, beta, _rows(schedule, 0, 0), sweeps
     )
     # What goes in again is laid out as it was: another layout would compile anew.
-    q, state = place.spread(q), place.repeat(state)
+    q, state = place.spread(q), adaptation_on(place, state)
     jax.block_until_ready(q)
     seconds["compile"] += time.perf_counter() - begin
     report(Progress("compile", 1, 2, 0.0, float("nan"), float("nan")))
@@ -229,7 +235,7 @@ def run_chains(
             rows,
             sweeps,
         )
-        q, state = place.spread(q), place.repeat(state)
+        q, state = place.spread(q), adaptation_on(place, state)
         if moves and first + n >= _FIRST_SWEEP * plan.warmup:
             stream = jax.random.fold_in(learning_key, first + n)
             learned = [move.learn(target, q, data, stream) for move in moves]

@@ -56,7 +56,7 @@ def sample(
 
     Every chain starts from its own draw of the prior; the temperature is annealed geometrically to its target over the
     first 70 % of warm-up, with step size and metric pooled over the chains of a seed. Chains live in equal parts on all devices of the
-    process, or on as many as divide their number; on a CPU, ``jax_num_cpu_devices`` set before the import makes one of every core.
+    process, or on the largest number of them that divides the number of chains (attribute ``devices`` of the run).
 
     Args:
         posterior: One posterior, shared by all seeds, or one per seed (same network, temperature and shapes, other data);
@@ -169,7 +169,7 @@ def sample(
             originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan, start),
             certificate=given.certificate if given else "none",
             moves=json.dumps({move.name: dict(move.settings) for move in chosen_moves}), moves_every=every,
-            coordinates=setting.coordinates, devices=layout(chains).devices,
+            coordinates=setting.coordinates, devices=1 if isinstance(chosen, NumPyroNUTS) else layout(chains).devices,
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         )  # fmt: skip
         if path is not None:

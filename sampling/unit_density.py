@@ -10,6 +10,7 @@ exactly, so that a Metropolis test with it is exact; the distance of the polygon
 Everything runs along patterns, node after node: XLA makes one loop over patterns of it, without looking anything up in a table.
 """
 
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -69,8 +70,8 @@ def log_density(of: Polygons, x: Float[Array, " pattern"]) -> Float[Array, " pat
     place = (x - float(_NODES[0])) / _SPACING
     cell = jnp.clip(jnp.floor(place), 0, len(_NODES) - 2).astype(jnp.int32)
     left, right = _height(of, cell), _height(of, cell + 1)
-    height = left + (right - left) * (place - cell.astype(x.dtype))
-    inside = (place >= 0.0) & (place <= len(_NODES) - 1.0)
+    height = left + (right - left) * jnp.clip(place - cell.astype(x.dtype), 0.0, 1.0)
+    inside = (x >= float(_NODES[0])) & (x <= float(_NODES[-1]))
     values = jnp.where(inside, jnp.log(jnp.where(inside, height, 1.0)), -jnp.inf)
     return values - jnp.log(_SPACING * of.area)
 
@@ -82,12 +83,13 @@ def draw(of: Polygons, uniform: Float[Array, " pattern"]) -> Float[Array, " patt
         of: The densities.
         uniform: Uniform on [0, 1).
     """
-    target = uniform * of.area
-    # The cell where the area reaches the target, and the area before it.
-    total, before = jnp.zeros_like(target), jnp.zeros_like(target)
-    cell = jnp.zeros(target.shape, jnp.int32)
-    for node in range(len(_NODES) - 2):
-        total = total + 0.5 * (of.heights[node] + of.heights[node + 1])
+    # Areas up to the end of every cell. A few roundings at the ends of the interval are left out: nothing may be drawn
+    # where there is no area.
+    totals = list(accumulate(0.5 * (left + right) for left, right in pairwise(of.heights)))
+    margin = 4.0 * float(jnp.finfo(uniform.dtype).eps)
+    target = (margin + (1.0 - 2.0 * margin) * uniform) * totals[-1]
+    before, cell = jnp.zeros_like(target), jnp.zeros(target.shape, jnp.int32)
+    for total in totals[:-1]:
         beyond = total <= target
         before = jnp.where(beyond, total, before)
         cell = cell + beyond.astype(jnp.int32)
@@ -96,7 +98,7 @@ def draw(of: Polygons, uniform: Float[Array, " pattern"]) -> Float[Array, " patt
     # The share f of the cell with left f + (right - left) f²/2 = area, in the form without cancellation.
     root = jnp.sqrt(jnp.maximum(left**2 + 2.0 * (right - left) * area, 0.0))
     share = jnp.clip(2.0 * area / jnp.maximum(left + root, jnp.finfo(area.dtype).tiny), 0.0, 1.0)
-    return float(_NODES[0]) + _SPACING * (cell.astype(share.dtype) + share)
+    return jnp.minimum(float(_NODES[0]) + _SPACING * (cell.astype(share.dtype) + share), float(_NODES[-1]))
 
 
 def _exponent(linear: Array, quadratic: Array, phi: Array, x: Array) -> Array:

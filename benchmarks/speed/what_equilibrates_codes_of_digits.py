@@ -17,6 +17,8 @@ from timed import timed_sample, write_result
 import hiddencodes as hc
 
 CHAINS = 4
+# Stored draws of replica exchange.
+_EXCHANGES = 32
 HMC = hc.hmc(max_steps=64)
 ROWS = {
     "hmc": {"sampler": HMC},
@@ -79,21 +81,25 @@ def exchange(posterior: hc.Reduced, seconds: float) -> dict:
     begin = time.perf_counter()
     tempered = hc.tempered_smc(posterior, particles=32, populations=2, precision="float32", verbose=False)
     ladder = time.perf_counter() - begin
-    common = {"chains": 2, "tempered": tempered, "precision": "float32", "verbose": False}
+    common = {
+        "chains": 2,
+        "tempered": tempered,
+        "draws": _EXCHANGES,
+        "precision": "float32",
+        "verbose": False,
+    }
+    # The first call compiles what all use; the second says how long an iteration takes.
+    hc.replica_exchange(posterior, warmup=0, **common)
     begin = time.perf_counter()
-    hc.replica_exchange(posterior, draws=4, warmup=0, **common)
-    first = time.perf_counter()
-    hc.replica_exchange(posterior, draws=8, warmup=0, **common)
-    # The programs are the same: what the longer one takes more is time for draws.
-    each = max((time.perf_counter() - first) - (first - begin), 0.1 * (first - begin)) / 4
-    draws = int(np.clip(seconds / each, 8, 4000))
+    hc.replica_exchange(posterior, warmup=0, **common)
+    thin = max(1, round(0.8 * seconds / (time.perf_counter() - begin)))
     begin, cpu = time.perf_counter(), time.process_time()
-    result = hc.replica_exchange(posterior, draws=draws, warmup=draws // 4, **common)
+    result = hc.replica_exchange(posterior, warmup=_EXCHANGES // 4 * thin, thin=thin, **common)
     swaps = result.ladder["swap_acceptance"].values
     return {
         "rungs": int(tempered.path.sizes["point"]) + 1,
         "seconds_for_the_ladder": ladder,
-        "draws": draws,
+        "iterations": _EXCHANGES * thin,
         "wall_seconds": time.perf_counter() - begin,
         "cpu_seconds": time.process_time() - cpu,
         "swap_acceptance": [float(np.nanmin(swaps)), float(np.nanmedian(swaps))],

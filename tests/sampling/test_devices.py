@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -51,7 +52,13 @@ def numbers() -> dict:
 def test_two_devices_give_the_numbers_of_one():
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=1"
-    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": root, "JAX_ENABLE_X64": "1"}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": flags,
+        "PYTHONPATH": root,
+        "JAX_ENABLE_X64": "1",
+        "JAX_PLATFORMS": "cpu",
+    }
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, cwd=root, capture_output=True, text=True, check=False
     )
@@ -63,7 +70,8 @@ def test_two_devices_give_the_numbers_of_one():
 
 
 @pytest.mark.parametrize("chains", [1, 4])
-def test_one_device_moves_nothing(chains):
+def test_one_device_moves_nothing(chains, monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     place = layout(chains)
     value = np.ones((1, chains))
     assert place.devices == 1

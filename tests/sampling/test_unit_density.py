@@ -58,3 +58,13 @@ def test_draws_have_the_distribution_function_of_the_density(densities):
             area = np.trapezoid(np.interp(ends, nodes, heights), ends) if len(ends) > 1 else 0.0
             assert area / total == pytest.approx(u, abs=1e-12)
     assert np.all(np.diff(quantiles, axis=1) >= 0.0)
+
+
+@pytest.mark.parametrize("activation", [hc.linear, hc.relu, hc.sigmoidal], ids=str)
+@pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-23])
+def test_ends_of_the_interval_are_drawn_where_there_is_density(activation, uniform):
+    rng = np.random.default_rng(3)
+    linear, quadratic = (jnp.asarray(rng.normal(scale=s, size=2000), jnp.float32) for s in (5.0, 20.0))
+    densities = unit_density.polygons(linear, jnp.abs(quadratic), activation(unit_density.nodes(jnp.float32)))
+    drawn = unit_density.draw(densities, jnp.full(2000, uniform, jnp.float32))
+    assert np.all(np.isfinite(unit_density.log_density(densities, drawn)))
