@@ -51,6 +51,7 @@ RECEIVED = {
     "MonteCarloPrediction",
     "MonteCarloSaddle",
     "Move",
+    "MoveAcceptance",
     "NNGPKernels",
     "NumPyroNUTS",
     "Outlier",
