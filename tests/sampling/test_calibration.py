@@ -132,12 +132,11 @@ def many_tasks() -> Taught:
     return taught(200, key=1)
 
 
-# Sweeps that are never due: HMC alone, in the same program.
 @pytest.mark.slow
-@pytest.mark.parametrize("every", [10**9, 2], ids=["hmc", "hmc and refresh"])
-def test_teachers_rank_like_draws_of_a_run_with_moves(many_tasks, every):
+@pytest.mark.parametrize("moves", [[], [hc.cavity_refresh()]], ids=["hmc", "hmc and refresh"])
+def test_teachers_rank_like_draws_of_a_run_with_moves(many_tasks, moves):
     white = [hc.whiten_inputs(p) for p in many_tasks.posteriors]
-    assert_uniform(ranks(many_tasks, white, moves=[hc.cavity_refresh()], moves_every=every))
+    assert_uniform(ranks(many_tasks, white, moves=moves, moves_every=2))
 
 
 @pytest.mark.slow
