@@ -88,10 +88,10 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
 
     scheme = attempt("scheme", lambda: coding_scheme(run).to_dict()) if usable else None
     codes = attempt("codes", lambda: [code_table(run, layer=i).to_dict() for i in layers]) if usable else []
-    moves = attempt("drift", lambda: drift(run).to_dict()) if usable else None
+    drifts = attempt("drift", lambda: drift(run).to_dict()) if usable else None
     symmetry = attempt("symmetry", lambda: symmetry_breaking(run).to_dict()) if usable else None
     chains = attempt("convergence", lambda: convergence(run).to_dict())
-    accepted = attempt("moves", lambda: [row.to_dict() for row in move_acceptance(run)])
+    moves = attempt("moves", lambda: [row.to_dict() for row in move_acceptance(run)])
     certified = attempt("equilibrium", lambda: equilibrium(run).to_dict())
     errors = attempt("errors", lambda: prediction_errors(run))
     return {
@@ -99,9 +99,9 @@ def summarize_run(run: xr.DataTree) -> dict[str, Any]:
         "seeds": seed_names(run),
         "scheme": _undecided_scheme(undecided["scheme"]) if "scheme" in undecided else scheme,
         "codes": codes or [],
-        "drift": moves,
+        "drift": drifts,
         "symmetry": symmetry,
-        "moves": accepted or [],
+        "moves": moves or [],
         "convergence": chains or _unjudged_chains(undecided["convergence"]),
         "equilibrium": certified or _uncertified(undecided["equilibrium"]),
         "errors": errors or [],
