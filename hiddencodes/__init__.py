@@ -95,6 +95,7 @@ from hiddencodes.models import tanh as tanh
 from hiddencodes.models import teacher_task as teacher_task
 from hiddencodes.models import whiten_inputs as whiten_inputs
 from hiddencodes.sampling import SAMPLER_NAMES as SAMPLER_NAMES
+from hiddencodes.sampling import ChainsLostError as ChainsLostError
 from hiddencodes.sampling import Context as Context
 from hiddencodes.sampling import Move as Move
 from hiddencodes.sampling import NumPyroNUTS as NumPyroNUTS
@@ -122,6 +123,7 @@ from hiddencodes.sampling import replica_exchange as replica_exchange
 from hiddencodes.sampling import sample as sample
 from hiddencodes.sampling import teacher_start as teacher_start
 from hiddencodes.sampling import tempered_smc as tempered_smc
+from hiddencodes.sampling import weight_observables as weight_observables
 from hiddencodes.tasks import ImageSet as ImageSet
 from hiddencodes.tasks import Task as Task
 from hiddencodes.tasks import class_targets as class_targets

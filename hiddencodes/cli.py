@@ -1,5 +1,6 @@
 """The command line: ``hiddencodes run``, ``report``, ``study`` and ``reproduce``."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping
@@ -44,11 +45,14 @@ def _plain_errors(debug: bool) -> Generator[None]:
 
     try:
         yield
+    except KeyboardInterrupt as stopped:
+        typer.echo(f"{stopped or 'stopped'}", err=True)
+        raise typer.Exit(130) from None
     except StudyError as error:
         count = len(error.problems)
         typer.echo(f"{error}\nerror: the study was refused ({count} problem{'s' * (count != 1)})", err=True)
         raise typer.Exit(2) from None
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, ArithmeticError) as error:
         if debug:
             traceback.print_exc()
         typer.echo(f"error: {error}", err=True)
@@ -82,8 +86,9 @@ def _bars(labels: list[str], shown: bool) -> Generator[Callable[..., None]]:
             return
         numbers = ""
         if event.phase != "compile":
+            rhat = f"R-hat {event.worst_rhat:.2f}  " if event.worst_rhat == event.worst_rhat else ""
             numbers = (
-                f"{event.draws_per_second:,.0f} draws/s  acceptance {event.acceptance:.2f}  "
+                f"{event.draws_per_second:,.0f} draws/s  acceptance {event.acceptance:.2f}  {rhat}"
                 f"{_clock(event.seconds_left)} left"
             )
         phase = f"{what}: {event.phase}" if what else event.phase
@@ -117,22 +122,68 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="A small version of the study, to try it out.")
     ] = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run folder that was interrupted.")
+    ] = None,
+    extend: Annotated[
+        int, typer.Option(min=0, metavar="DRAWS", help="With --resume: add draws to every chain.")
+    ] = 0,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed", help="One of several processes that sample together; JAX finds the others."
+        ),
+    ] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")] = False,
 ) -> None:
-    """Sample every network of a study, then write its report."""
+    """Sample every network of a study, then write its report.
+
+    What is interrupted, by Ctrl-C or in any other way, is gone on with by --resume; its draws are then those of a run that
+    was never interrupted.
+    """
     with _plain_errors(debug):
+        if resume is not None and (out is not None or quick):
+            raise ValueError(
+                "--resume goes on in its own folder with its own study; leave out --out and --quick"
+            )
+        if extend and resume is None:
+            raise ValueError("--extend adds draws to a run folder; name it with --resume")
         # The study is read before anything heavy is imported: mistakes in it should show at once.
         from hiddencodes.study import built_in_study, load_study
 
-        loaded = load_study(study)
+        loaded = load_study(study if resume is None else resume / "study.toml")
+        given = load_study(study) if resume is not None and study is not None else None
         text = None if quick else built_in_study() if study is None else study.read_text(encoding="utf-8")
         loaded = loaded.quick() if quick else loaded
-        from hiddencodes.runner import run_study
+        _use_all_cores()
+        if distributed:
+            from jax import distributed as processes
 
+            processes.initialize()
+        import jax
+
+        from hiddencodes.runner import resume_study, run_study
+
+        progress = progress and jax.process_index() == 0
         with _bars([network.label for network in loaded.network], progress) as show:
-            folder = run_study(loaded, out, text=text, progress=show, verbose=progress)
-        _print_verdicts(folder)
+            if resume is None:
+                folder = run_study(loaded, out, text=text, progress=show, verbose=progress)
+            else:
+                folder = resume_study(resume, extend=extend, study=given, progress=show, verbose=progress)
+        if jax.process_index() == 0:
+            _print_verdicts(folder)
+
+
+def _use_all_cores() -> None:
+    """A device per core where JAX would use the CPU: XLA does little of a program of many small operations in parallel.
+
+    Chains are spread over devices; the numbers do not depend on how many there are.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and "xla_force_host_platform" not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        os.environ["JAX_NUM_CPU_DEVICES"] = str(len(os.sched_getaffinity(0)))
 
 
 @app.command()

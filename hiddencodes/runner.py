@@ -1,8 +1,12 @@
 """From a study to a run folder: posteriors, sampling, report."""
 
 import datetime
+import json
+import shutil
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +16,9 @@ import xarray as xr
 from hiddencodes import models, sampling, tasks
 from hiddencodes.report import write_report
 from hiddencodes.rules import slug
-from hiddencodes.sampling import Progress
+from hiddencodes.sampling import Progress, processes
+from hiddencodes.sampling.checkpoint import differences, write_atomically
+from hiddencodes.sampling.store import locked
 from hiddencodes.schema import Images, Network, Sampling, Study
 from hiddencodes.study import load_study
 from hiddencodes.toml_text import to_toml
@@ -125,6 +131,10 @@ def new_run_folder(name: str, out: str | Path | None = None) -> Path:
     return path
 
 
+class Interrupted(KeyboardInterrupt):
+    """A run that somebody stopped: everything so far is in its folder, and `resume_study` goes on with it."""
+
+
 def run_study(
     study: Study,
     out: str | Path | None = None,
@@ -135,8 +145,9 @@ def run_study(
 ) -> Path:
     """Sample every network of a study and write the run folder.
 
-    The folder holds ``study.toml``, ``networks/<label>.zarr``, ``summary.json``, ``report.html`` and ``figures/*.png``. All
-    posteriors are built before the first is sampled, so that a study that does not fit its data costs no sampling.
+    The folder holds ``study.toml``, ``networks/<label>.zarr``, ``summary.json``, ``report.html``, ``figures/*.png`` and, for those who
+    go on with it, ``plan.json``. All posteriors are built before the first is sampled, so that a study that does not fit its data costs
+    no sampling.
 
     Args:
         study: The study.
@@ -152,11 +163,85 @@ def run_study(
         FileExistsError: If the folder exists and is not empty.
         ValueError: If a network and the task do not fit, or the data do not allow what the study asks for.
         MemoryError: If a network would not fit into memory, before it is compiled.
+        Interrupted: If somebody stopped it.
     """
     posteriors = build_posteriors(study)
-    folder = new_run_folder(study.name, out)
-    (folder / "study.toml").write_text(to_toml(study) if text is None else text, encoding="utf-8")
-    (folder / "networks").mkdir()
+    if processes.index() == 0:
+        folder = new_run_folder(study.name, out)
+        (folder / "study.toml").write_text(to_toml(study) if text is None else text, encoding="utf-8")
+        (folder / "networks").mkdir()
+        # Last, since a folder is a run that can be gone on with when it has it.
+        as_written = load_study(folder / "study.toml").model_dump(mode="json")
+        write_plan(folder, Plan(study.model_dump(mode="json"), as_written, study.sampling.draws))
+    elif out is None:
+        raise ValueError("out: several processes sample into one folder; name it")
+    else:
+        folder = Path(out)
+    processes.wait("folder")
+    with locked(folder, processes.index()):
+        return _go_on(folder, study, posteriors, study.sampling.draws, progress, verbose)
+
+
+def resume_study(
+    folder: str | Path,
+    *,
+    extend: int = 0,
+    study: Study | None = None,
+    progress: Callable[[str, Progress], None] | None = None,
+    verbose: bool = True,
+) -> Path:
+    """Go on with a run folder: sample what is missing, and write the report.
+
+    Args:
+        folder: The folder.
+        extend: Draws to add to every chain of every network.
+        study: The study that the folder is expected to hold; None for whatever it holds.
+        progress: Called between segments with the network's label and the sampler's report.
+        verbose: As for `run_study`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If it is not a run folder, or its study is not what it was when it was begun.
+        BlockingIOError: If another process is sampling it.
+        Interrupted: If somebody stopped it.
+    """
+    folder = Path(folder)
+    plan = read_plan(folder)
+    in_folder = load_study(folder / "study.toml").model_dump(mode="json")
+    _refuse_another(folder, "its study.toml", plan.as_written, in_folder)
+    if study is not None:
+        _refuse_another(folder, "the study given", plan.study, study.model_dump(mode="json"))
+    # What paths in the study are relative to is known in the plan only.
+    kept = Study.model_validate_json(json.dumps(plan.study))
+    posteriors = build_posteriors(kept)
+    with locked(folder, processes.index()):
+        if extend:
+            plan = plan._replace(draws=plan.draws + extend)
+            if processes.index() == 0:
+                write_plan(folder, plan)
+        return _go_on(folder, kept, posteriors, plan.draws, progress, verbose)
+
+
+def _refuse_another(folder: Path, what: str, begun: dict[str, Any], now: dict[str, Any]) -> None:
+    lines = differences(begun, now)
+    if lines:
+        raise ValueError(
+            f"{folder}: {what} is not the study that the run was begun with; what differs:\n  "
+            + "\n  ".join(lines)
+        )
+
+
+def _go_on(
+    folder: Path,
+    study: Study,
+    posteriors: dict[str, list[models.Posterior]],
+    draws: int,
+    progress: Callable[[str, Progress], None] | None,
+    verbose: bool,
+) -> Path:
+    """Sample what is missing of every network, then draw the report."""
     settings = study.sampling
     for network in study.network:
 
@@ -173,16 +258,22 @@ def run_study(
             "key": settings.key,
             "moves": () if settings.moves is None else getattr(sampling, settings.moves)(),
             "moves_every": settings.moves_every,
+            "lost_share": settings.lost_share,
             "progress": report,
             "verbose": verbose,
         }
+        store = folder / "networks" / f"{slug(network.label)}.zarr"
         start = None
         if settings.compositions is not None:
             own: dict[str, Any] = {
                 "key": jax.random.fold_in(jax.random.key(settings.key), _ANNEALED),
                 "moves_every": 1,
             }
-            annealed = sampling.sample(posteriors[network.label], draws=1, **(common | own))
+            beside = store.with_name(f"{slug(network.label)}-start.zarr")
+            with _stops_here(folder):
+                annealed = sampling.sample(
+                    posteriors[network.label], draws=1, out=beside, resume=True, **(common | own)
+                )
             start = sampling.composition_start(
                 posteriors[network.label],
                 annealed,
@@ -190,19 +281,77 @@ def run_study(
                 chains=settings.chains,
                 key=settings.key,
             )
-        sampling.sample(
-            posteriors[network.label],
-            draws=settings.draws,
-            thin=settings.thin,
-            out=folder / "networks" / f"{slug(network.label)}.zarr",
-            superchains=settings.superchains,
-            start=start,
-            **common,
-        )
-    if verbose:
-        print("drawing the report", file=sys.stderr, flush=True)
-    report_run_folder(folder)
+        again: dict[str, Any] = {"resume": True}
+        if settings.sampler == "numpyro_nuts":
+            # NumPyro's sampler hands over all draws at its end: there is all of a run or nothing.
+            if store.is_dir() and sampling.open_run(store).attrs.get("complete", 0):
+                continue
+            shutil.rmtree(store, ignore_errors=True)
+            again = {}
+        with _stops_here(folder):
+            run = sampling.sample(
+                posteriors[network.label],
+                draws=draws,
+                thin=settings.thin,
+                out=store,
+                superchains=settings.superchains,
+                start=start,
+                **common,
+                **again,
+            )
+            if not run.attrs["complete"]:
+                raise KeyboardInterrupt
+    if processes.index() == 0:
+        if verbose:
+            print("drawing the report", file=sys.stderr, flush=True)
+        report_run_folder(folder)
+    processes.wait("report")
     return folder
+
+
+@contextmanager
+def _stops_here(folder: Path) -> Generator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="stopped after")
+            yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; go on with: hiddencodes run --resume {folder}") from None
+
+
+class Plan(NamedTuple):
+    """What a run folder was begun with, in ``plan.json``.
+
+    Attributes:
+        study: The study, as plain data, with its paths resolved.
+        as_written: The study in the folder's ``study.toml``.
+        draws: Stored draws per chain, with what has been added since.
+    """
+
+    study: dict[str, Any]
+    as_written: dict[str, Any]
+    draws: int
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Write ``plan.json``, as a whole or not at all."""
+    write_atomically(folder / "plan.json", json.dumps(plan._asdict(), indent=1).encode())
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read ``plan.json``.
+
+    Raises:
+        ValueError: If the folder is not one that can be gone on with.
+    """
+    try:
+        return Plan(**json.loads((folder / "plan.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder} is not a run folder that can be gone on with: it has no plan.json"
+        ) from None
+    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder / 'plan.json'} is damaged ({error})") from error
 
 
 def load_run_folder(path: str | Path) -> RunFolder:

@@ -132,6 +132,7 @@ class Sampling(Table):
         default=None, description='"cavity_refresh", "annealed_refresh" or "pair_rotation"'
     )
     moves_every: Whole = 8
+    lost_share: float = Field(default=0.5, ge=0.0, le=1.0, description="a number from 0 to 1")
     compositions: Compositions | None = Field(
         default=None,
         description='an array of at least two tables of shares from 0 to 1 by code, such as [{"111" = 0.25}, {"111" = 0.0}]',

@@ -4,6 +4,7 @@ from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc as adjusted_mclmc
 from hiddencodes.sampling.annealed_move import annealed_refresh as annealed_refresh
 from hiddencodes.sampling.arguments import SAMPLER_NAMES as SAMPLER_NAMES
 from hiddencodes.sampling.cavity_move import cavity_refresh as cavity_refresh
+from hiddencodes.sampling.health import ChainsLostError as ChainsLostError
 from hiddencodes.sampling.hmc import hmc as hmc
 from hiddencodes.sampling.mala import mala as mala
 from hiddencodes.sampling.move import Move as Move
@@ -15,10 +16,11 @@ from hiddencodes.sampling.observables import Observable as Observable
 from hiddencodes.sampling.observables import conditional_test_predictions as conditional_test_predictions
 from hiddencodes.sampling.observables import conditional_test_variance as conditional_test_variance
 from hiddencodes.sampling.observables import default_observables as default_observables
+from hiddencodes.sampling.observables import weight_observables as weight_observables
+from hiddencodes.sampling.plan import Progress as Progress
 from hiddencodes.sampling.replica_exchange import ReplicaExchange as ReplicaExchange
 from hiddencodes.sampling.replica_exchange import replica_exchange as replica_exchange
 from hiddencodes.sampling.rotation_move import pair_rotation as pair_rotation
-from hiddencodes.sampling.run_chains import Progress as Progress
 from hiddencodes.sampling.run_tree import open_run as open_run
 from hiddencodes.sampling.sample import sample as sample
 from hiddencodes.sampling.sampler import Sampler as Sampler

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, SupportsIndex
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior, Reduced
 from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc
+from hiddencodes.sampling.checkpoint import is_run
 from hiddencodes.sampling.hmc import hmc
 from hiddencodes.sampling.mala import mala
 from hiddencodes.sampling.move import Move
@@ -35,6 +37,41 @@ def count(name: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
     return operator.index(value)
+
+
+def choice(name: str, value: object, options: tuple[str, ...]) -> None:
+    """One of a few words."""
+    if value not in options:
+        listed = ", ".join(map(repr, options[:-1]))
+        raise ValueError(f"{name}: expected {listed} or {options[-1]!r}, got {value!r}")
+
+
+def share(name: str, value: object) -> None:
+    """A number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}")
+
+
+def out(value: object, *, resume: bool) -> Path | None:
+    """The folder of a run: a new one, or one that holds a run if that is to be gone on with.
+
+    Raises:
+        FileExistsError: If something else is there.
+    """
+    if value is None:
+        if resume:
+            raise ValueError("resume: there is nothing to resume without out=")
+        if jax.process_count() > 1:
+            raise ValueError("out: several processes sample into one folder; name it, got None")
+        return None
+    if not isinstance(value, str | Path):
+        raise ValueError(f"out: expected a path, got {value!r}")
+    path = Path(value)
+    if not resume and path.exists() and jax.process_count() == 1:
+        raise FileExistsError(f"out: {str(path)!r} exists; name a new folder, or say resume=True")
+    if resume and path.exists() and not is_run(path):
+        raise FileExistsError(f"out: {str(path)!r} exists and is not a run")
+    return path
 
 
 def seed_numbers(seeds: object) -> np.ndarray:

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import psutil
 
-from hiddencodes.sampling.devices import layout
-from hiddencodes.sampling.run_chains import Plan
+from hiddencodes.sampling.plan import Plan
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Network
 
@@ -67,12 +66,18 @@ def _available(devices: int) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def draw_bytes(target: Network, data: Any, dtype: Any) -> int:
-    """Bytes that one draw of one lane stores."""
+def draw_shapes(target: Network, data: Any, dtype: Any) -> dict[str, Any]:
+    """Shapes and types of the observables of one draw of one lane."""
     one_seed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     position = jax.ShapeDtypeStruct((target.dimension,), dtype)
+    return jax.eval_shape(target.observe, position, one_seed, jax.random.key(0))
+
+
+def draw_bytes(target: Network, data: Any, dtype: Any) -> int:
+    """Bytes that one draw of one lane stores, on average."""
+    shapes = draw_shapes(target, data, dtype)
     statistics = 4 * 8
-    return _bytes(jax.eval_shape(target.observe, position, one_seed, jax.random.key(0))) + statistics
+    return statistics + sum(-(-_bytes(shapes[o.name]) // o.every) for o in target.observables)
 
 
 def memory_budget(
@@ -84,6 +89,7 @@ def memory_budget(
     *,
     streamed: bool,
     moves: bool = False,
+    devices: int = 1,
 ) -> MemoryBudget:
     """The budget of a run.
 
@@ -95,6 +101,7 @@ def memory_budget(
         dtype: Floating-point type.
         streamed: Whether draws go to disk segment by segment.
         moves: Whether there are sweeps; they run one after the other.
+        devices: How many devices hold chains.
     """
     itemsize = np.dtype(dtype).itemsize
     mlp = target.mlp
@@ -114,7 +121,6 @@ def memory_budget(
         # Samples as NumPyro returns them and their whitened copy.
         stored_weights = 2 * plan.chains * plan.draws * target.dimension * itemsize
     per_draw = draw_bytes(target, data, dtype) * plan.lanes
-    devices = layout(plan.chains).devices
     swept = (_MATRICES_OF_MOVES * n_train + _ACTIVATIONS_OF_MOVES * mlp.width) * n_train if moves else 0
     return MemoryBudget(
         data=devices * _bytes(data),

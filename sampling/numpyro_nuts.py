@@ -15,7 +15,9 @@ from hiddencodes.models import Posterior, PosteriorData
 from hiddencodes.sampling import engine
 from hiddencodes.sampling.adaptation import Tuning
 from hiddencodes.sampling.hmc import quarter_power_step, unit_length
-from hiddencodes.sampling.run_chains import Finished, Plan, Progress, Report, Segment
+from hiddencodes.sampling.lanes import Lanes
+from hiddencodes.sampling.plan import Finished, Plan, Progress, Report, Segment
+from hiddencodes.sampling.run_tree import every_kth
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import NetworkTarget
 
@@ -111,7 +113,7 @@ def run_numpyro(
 ) -> Finished:
     """All seeds, one after another; observables are computed from the stored weights afterwards."""
     begin = time.perf_counter()
-    keys = engine.lane_keys(key, plan.seeds, 2)
+    keys = engine.lane_keys(Lanes(), key, np.int32(0), plan.seeds, 2)
     observed: list[dict[str, np.ndarray]] = []
     statistics: list[dict[str, np.ndarray]] = []
     last: list[Any] = []
@@ -139,13 +141,14 @@ def run_numpyro(
         last.append(q[:, -1])
 
     def over_seeds(parts: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
-        return np.moveaxis(np.stack([p[name] for p in parts]), 2, 0)
+        return np.stack([p[name] for p in parts])
 
     step_sizes = [float(np.mean(s.pop("step_size"))) for s in statistics]
     consume(
         Segment(
             0,
-            {name: over_seeds(observed, name) for name in observed[0]},
+            plan.draws,
+            every_kth({name: over_seeds(observed, name) for name in observed[0]}, target.observables),
             {name: over_seeds(statistics, name) for name in statistics[0]},
         )
     )
@@ -153,7 +156,8 @@ def run_numpyro(
     tuning = Tuning(
         jnp.asarray(step_sizes), jnp.asarray(float("nan")), jnp.ones((len(posteriors), q.shape[-1]))
     )
-    return Finished(q, tuning, {"compile": 0.0, "warmup": 0.0, "sampling": time.perf_counter() - begin})
+    seconds = {"compile": 0.0, "warmup": 0.0, "sampling": time.perf_counter() - begin}
+    return Finished(np.asarray(q), tuning, seconds, plan.draws)
 
 
 def _whiten(samples: dict[str, Any], data: PosteriorData) -> Any:

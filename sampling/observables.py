@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hiddencodes.models.likelihood import Likelihood
-from hiddencodes.models.mlp import MLP, Activations, Params
+from hiddencodes.models.mlp import MLP, Activations, Params, weight_shapes
 from hiddencodes.models.posterior import PosteriorData
 from hiddencodes.models.posterior import log_density as posterior_log_density
 from hiddencodes.models.readout_regression import ReadoutPrediction, readout_regression, readout_weight
@@ -44,6 +45,8 @@ class Observable:
         function: ``Context -> array``; pure JAX, no host calls.
         invariant: Whether the value is unchanged by permutations of hidden units. Invariant observables go to the run's
             ``posterior`` group, where convergence is judged; the others to ``units``.
+        every: Only every k-th draw is stored, the last of each k; k above 1 has a group of its own, ``every_k``.
+        dtype: Type in which it is stored, such as ``"float16"``; None for that of the run.
 
     Example:
         >>> norm = Observable("readout_norm", (), lambda c: jnp.sum(c.params["readout"]["kernel"] ** 2), invariant=True)
@@ -55,6 +58,54 @@ class Observable:
     dims: tuple[str, ...]
     function: Callable[[Context], Array] = field(repr=False)
     invariant: bool = True
+    every: int = 1
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:  # noqa: D105
+        if self.every < 1:
+            raise ValueError(f"every: expected a positive integer, got {self.every!r}")
+        if self.dtype not in (None, "float16", "float32", "float64", "int8", "int32", "bool"):
+            raise ValueError(f"dtype: expected the name of a type that can be stored, got {self.dtype!r}")
+
+    @property
+    def group(self) -> str:
+        """The group of the run that it is stored in."""
+        if self.every > 1:
+            return f"every_{self.every}"
+        return "posterior" if self.invariant else "units"
+
+
+def weight_observables(mlp: MLP, *, every: int = 1, dtype: str | None = "float32") -> tuple[Observable, ...]:
+    """All weights and biases of a network as observables, for those who want to store them: they are the largest part of a draw.
+
+    Weights that are not sampled (see `hiddencodes.models.reductions`) are drawn from their exact law given the others. Single
+    weights of exchangeable units say nothing about convergence.
+
+    Args:
+        mlp: The network.
+        every: Only every k-th draw is stored.
+        dtype: Type in which they are stored; None for that of the run.
+
+    Returns:
+        ``hidden_1_kernel`` (hidden_1_from, hidden_1_to) and so on.
+
+    Example:
+        >>> from hiddencodes.models import mean_field, relu
+        >>> [o.name for o in weight_observables(MLP(3, 1, 10, 1, relu, mean_field), every=10)]
+        ['hidden_1_kernel', 'readout_kernel']
+    """
+
+    def one(layer: str, leaf: str) -> Observable:
+        axes = ("to",) if leaf == "bias" else ("from", "to")
+        dims = tuple(f"{layer}_{axis}" for axis in axes)
+        return Observable(f"{layer}_{leaf}", dims, _weight(layer, leaf), False, every, dtype)
+
+    return tuple(one(layer, leaf) for layer, leaves in weight_shapes(mlp).items() for leaf in leaves)
+
+
+@cache  # equal observables share compiled programs, and functions are equal to themselves only
+def _weight(layer: str, leaf: str) -> Callable[[Context], Array]:
+    return lambda c: c.params[layer][leaf]
 
 
 def _class_means(c: Context) -> Float[Array, "layer class unit"]:

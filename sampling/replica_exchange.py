@@ -19,8 +19,8 @@ from hiddencodes.sampling.evidence import Ratios
 from hiddencodes.sampling.exchange import Recorded, exchange
 from hiddencodes.sampling.observables import Observable
 from hiddencodes.sampling.path import Path, coordinates
+from hiddencodes.sampling.plan import Plan, Segment
 from hiddencodes.sampling.problem import Precision, Problem, numerics, problem, run_activations
-from hiddencodes.sampling.run_chains import Plan, Segment
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.tempered_smc import TemperedSMC, normalizer, path_of, starting_scale, tempered_smc
 from hiddencodes.tasks.arguments import Number
@@ -253,10 +253,13 @@ def _run(setting: Problem, kernel: Sampler, plan: Plan, recorded: Recorded, rung
         "n_steps": np.broadcast_to(recorded.n_steps[:, None], recorded.finite.shape),
         "finite": recorded.finite,
     }
-    lanes = lambda leaf: np.asarray(leaf)[:, None]  # (draw, seed, chain, ...)
-    segment = Segment(0, jax.tree.map(lanes, recorded.observed), jax.tree.map(lanes, stats))
+    lanes = lambda leaf: np.moveaxis(np.asarray(leaf), 0, 1)[None]  # (seed, chain, draw, ...)
+    observables = setting.target.observables
+    observed = run_tree.every_kth(jax.tree.map(lanes, recorded.observed), observables)
+    segment = Segment(0, plan.draws, observed, jax.tree.map(lanes, stats))
     coords = run_tree.coordinates(setting.originals[0], plan)
-    groups = run_tree.segment_datasets(segment, setting.target.observables, kernel, plan, coords)
+    kept = run_tree.kept_stats(kernel, plan, swept=False)
+    groups = run_tree.segment_datasets(segment, observables, kept, coords)
     groups |= run_tree.constants(setting.originals, plan)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = run_tree.attributes(

@@ -1,11 +1,8 @@
-"""The run as an `xarray.DataTree`: what is constant, what every segment adds, and how both go to zarr."""
+"""The run as an `xarray.DataTree`: what is constant and what every segment adds."""
 
 import datetime
-import importlib.metadata
 import json
-import warnings
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from hiddencodes.models import Posterior, class_mean_prior, nngp_kernels
+from hiddencodes.sampling import provenance
 from hiddencodes.sampling.observables import Observable
-from hiddencodes.sampling.run_chains import Moved, Plan, Segment
+from hiddencodes.sampling.plan import Moved, Plan, Segment
 from hiddencodes.sampling.sampler import Sampler
-
-SAMPLE_DIMS = ("seed", "chain", "draw")
+from hiddencodes.sampling.store import HEALTH, SAMPLE_DIMS, ArraySpec, quiet, rows_of
 
 
 def constants(posteriors: Sequence[Posterior], plan: Plan) -> dict[str, xr.Dataset]:
@@ -94,39 +91,72 @@ def _with_coords(dataset: xr.Dataset, coords: dict[str, Any]) -> xr.Dataset:
     return dataset.assign_coords({str(name): coords[str(name)] for name in dataset.dims if name in coords})
 
 
-def segment_datasets(
-    segment: Segment,
-    observables: Sequence[Observable],
-    sampler: Sampler,
-    plan: Plan,
-    coords: dict[str, Any],
-    *,
-    swept: bool = False,
-) -> dict[str, xr.Dataset]:
-    """The groups ``posterior``, ``units`` and ``sample_stats`` of one segment; ``swept`` if moves change states as well."""
-    n = len(next(iter(segment.stats.values())))
-    coords = {**coords, "draw": np.arange(segment.first, segment.first + n)}
-
-    def dataset(variables: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> xr.Dataset:
-        arranged = {
-            name: ((*SAMPLE_DIMS, *dims), np.moveaxis(values, 0, 2))
-            for name, (dims, values) in variables.items()
-        }
-        return _with_coords(xr.Dataset(arranged), coords)
-
-    stats = dict(segment.stats)
+def kept_stats(sampler: Sampler, plan: Plan, *, swept: bool) -> dict[str, str]:
+    """What is stored of the sampler's reports, with the types of those that are not the run's; ``swept`` if moves change states as well."""
+    names = {"acceptance_rate": "", "diverging": "bool", "energy": "", "n_steps": "int32", "finite": "bool"}
     # E-BFMI compares successive transitions, which thinning skips and moves come between.
     if not sampler.has_energy or plan.thin > 1 or swept:
-        stats.pop("energy", None)
-    groups = {"posterior": True, "units": False}
-    result = {
-        group: dataset(
-            {o.name: (o.dims, segment.observed[o.name]) for o in observables if o.invariant is invariant}
+        del names["energy"]
+    return names
+
+
+def array_specs(
+    observables: Sequence[Observable], shapes: dict[str, Any], stats: dict[str, str], dtype: Any
+) -> list[ArraySpec]:
+    """The arrays of draws that a run stores.
+
+    Args:
+        observables: What is observed.
+        shapes: Shape and type of each for one draw, by name.
+        stats: What is stored of the sampler's reports, see `kept_stats`.
+        dtype: Floating-point type of the run.
+    """
+    specs = [
+        ArraySpec(
+            o.group, o.name, o.dims, shapes[o.name].shape, np.dtype(o.dtype or shapes[o.name].dtype), o.every
         )
-        for group, invariant in groups.items()
-    }
-    result["sample_stats"] = dataset({name: ((), values) for name, values in stats.items()})
+        for o in observables
+    ]
+    return specs + [
+        ArraySpec("sample_stats", name, (), (), np.dtype(own or dtype)) for name, own in stats.items()
+    ]
+
+
+def segment_datasets(
+    segment: Segment, observables: Sequence[Observable], stats: dict[str, str], coords: dict[str, Any]
+) -> dict[str, xr.Dataset]:
+    """The groups ``posterior``, ``units`` and so on, ``sample_stats`` and ``health`` of one segment.
+
+    Args:
+        segment: The segment.
+        observables: What was observed.
+        stats: What is stored of the sampler's reports.
+        coords: Labels of every axis but ``draw``.
+    """
+
+    def dataset(variables: dict[str, tuple[tuple[str, ...], np.ndarray]], every: int = 1) -> xr.Dataset:
+        arranged = {name: ((*SAMPLE_DIMS, *dims), values) for name, (dims, values) in variables.items()}
+        rows = rows_of(every, segment.first, segment.n)
+        draws = (np.arange(rows.first, rows.stop) + 1) * every - 1
+        return _with_coords(xr.Dataset(arranged), {**coords, "draw": draws})
+
+    result: dict[str, xr.Dataset] = {}
+    for group, every in dict.fromkeys((o.group, o.every) for o in observables):
+        members = {o.name: (o.dims, segment.observed[o.name]) for o in observables if o.group == group}
+        result[group] = dataset(members, every)
+    result["sample_stats"] = dataset({n: ((), v) for n, v in segment.stats.items() if n in stats})
+    if segment.status is not None:
+        variables = {
+            name: (("seed", "chain"), values.astype(dtype), attrs)
+            for (name, dtype, attrs), values in zip(HEALTH, segment.status, strict=True)
+        }
+        result["health"] = _with_coords(xr.Dataset(variables), coords)
     return result
+
+
+def every_kth(observed: dict[str, np.ndarray], observables: Sequence[Observable]) -> dict[str, np.ndarray]:
+    """Of observables (seed, chain, draw, ...) of all draws the draws that are stored."""
+    return {o.name: np.asarray(observed[o.name])[:, :, o.every - 1 :: o.every] for o in observables}
 
 
 def moved(moves: Sequence[Moved], plan: Plan) -> dict[str, xr.Dataset]:
@@ -175,13 +205,10 @@ def attributes(posteriors: Sequence[Posterior], sampler: Sampler, plan: Plan, **
         "target_acceptance": sampler.target_acceptance,
         "max_steps": sampler.max_steps,
     }
-    versions = {
-        name: importlib.metadata.version(name)
-        for name in ("jax", "flax", "blackjax", "numpyro", "arviz", "numpy")
-    }
+    versions = provenance.versions()
     likelihood = p.likelihood if isinstance(p.likelihood, str) else p.likelihood.name
     return {
-        "hiddencodes_version": importlib.metadata.version("hiddencodes"),
+        "hiddencodes_version": versions.pop("hiddencodes"),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "model": json.dumps(model),
         "likelihood": likelihood,
@@ -196,36 +223,6 @@ def attributes(posteriors: Sequence[Posterior], sampler: Sampler, plan: Plan, **
         "versions": json.dumps(versions),
         **extra,
     }
-
-
-@contextmanager
-def _zarr_warnings_off() -> Generator[None]:
-    # Zarr 3 warns that its string type is not in the specification yet; every reader we support reads it.
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*(does not have a Zarr V3 specification|Consolidated metadata).*"
-        )
-        yield
-
-
-def append(path: Path, datasets: dict[str, xr.Dataset]) -> None:
-    """Append one segment's groups along ``draw``; the first call creates them."""
-    with _zarr_warnings_off():
-        for group, dataset in datasets.items():
-            if (path / group).exists():
-                # Only `draw` grows; coordinates of other axes are already stored.
-                fixed = [name for name, c in dataset.coords.items() if "draw" not in c.dims]
-                dataset.drop_vars(fixed).to_zarr(path, group=group, append_dim="draw", consolidated=False)
-            else:
-                dataset.to_zarr(path, group=group, mode="w-", consolidated=False)
-
-
-def write(path: Path, datasets: dict[str, xr.Dataset], attrs: dict[str, Any]) -> None:
-    """Add groups and root attributes to a run on disk."""
-    with _zarr_warnings_off():
-        for group, dataset in datasets.items():
-            dataset.to_zarr(path, group=group, mode="w", consolidated=False)
-        xr.Dataset(attrs=attrs).to_zarr(path, mode="a", consolidated=False)
 
 
 def open_run(path: str | Path) -> xr.DataTree:
@@ -245,5 +242,5 @@ def open_run(path: str | Path) -> xr.DataTree:
     """
     if not Path(path).is_dir():
         raise FileNotFoundError(f"path: there is no run at {str(path)!r}")
-    with _zarr_warnings_off():
-        return xr.open_datatree(path, engine="zarr", consolidated=False, chunks=None)
+    with quiet():
+        return xr.open_datatree(path, engine="zarr", chunks=None)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
+from hiddencodes.sampling.lanes import Lanes
 from hiddencodes.sampling.move import Move, MoveInfo
 from hiddencodes.sampling.target import Target
 
@@ -27,12 +28,8 @@ class Sweeps(NamedTuple):
     parameters: tuple[Any, ...]
 
 
-def over_lanes(function: Any, seed_axes: tuple[Any, ...], chain_axes: tuple[Any, ...]) -> Any:
-    """``vmap`` over seeds, then over the chains of a seed."""
-    return jax.vmap(jax.vmap(function, in_axes=chain_axes), in_axes=seed_axes)
-
-
 def sweep_lanes(
+    how: Lanes,
     moves: tuple[Move, ...],
     target: Target,
     iteration: Int[Array, ""],
@@ -52,14 +49,15 @@ def sweep_lanes(
             data: Any,
             parameters: Any,
             beta: Array,
+            iteration: Array,
             move: Move = move,
             number: int = number,
         ) -> tuple[Array, MoveInfo]:
             stream = jax.random.fold_in(jax.random.fold_in(key, iteration), _STREAM + np.uint32(number))
             return move.sweep(target, stream, q, data, parameters, beta)
 
-        lanes = over_lanes(lane, (0, 0, 0, 0, 0), (0, 0, None, None, None))
-        q, info = lanes(keys, q, data, parameters, inverse_temperature)
+        lanes = how.over(lane, "lane", "lane", "seed", "seed", "seed", "shared")
+        q, info = lanes(keys, q, data, parameters, inverse_temperature, iteration)
         infos.append(info)
     return q, tuple(infos)
 
@@ -71,9 +69,16 @@ def is_due(sweeps: Sweeps, iteration: Int[Array, ""]) -> Bool[Array, ""]:
 
 
 def no_counts(
-    moves: tuple[Move, ...], target: Target, keys: Any, q: Any, data: Any, sweeps: Sweeps, beta: Any
+    how: Lanes,
+    moves: tuple[Move, ...],
+    target: Target,
+    keys: Any,
+    q: Any,
+    data: Any,
+    sweeps: Sweeps,
+    beta: Any,
 ) -> tuple[MoveInfo, ...]:
     """Zeros in the shape of what sweeps report."""
     one = jnp.zeros((), jnp.int32)
-    shapes = jax.eval_shape(partial(sweep_lanes, moves, target), one, keys, q, data, sweeps, beta)[1]
+    shapes = jax.eval_shape(partial(sweep_lanes, how, moves, target), one, keys, q, data, sweeps, beta)[1]
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

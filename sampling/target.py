@@ -1,8 +1,8 @@
 """What the engine samples: a standard Gaussian prior times a tempered likelihood, in flat whitened coordinates."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,22 @@ class Network(Target, Protocol):
     def hidden(self, q: Float[Array, " dimension"], data: PosteriorData) -> tuple[Array, ...]:
         """Activations of every hidden layer on the training patterns, (pattern, unit) each."""
         ...
+
+
+def recorded(target: Target) -> tuple[tuple[int, Target], ...]:
+    """What is stored every k-th draw, for every k: the target with those observables only."""
+    observables: tuple[Observable, ...] | None = getattr(target, "observables", None)
+    if observables is None:
+        return ((1, target),)
+    intervals = sorted({o.every for o in observables})
+    chosen = {k: tuple(o for o in observables if o.every == k) for k in intervals}
+    return tuple((k, cast("Target", replace(cast("Any", target), observables=chosen[k]))) for k in intervals)
+
+
+def observed_names(target: Target) -> tuple[str, ...]:
+    """Names of the observables of a target that says what they are."""
+    observables: tuple[Observable, ...] = getattr(target, "observables", ())
+    return tuple(o.name for o in observables)
 
 
 def log_density(
@@ -161,4 +177,5 @@ def observe(network: NetworkTarget, params: Params, data: PosteriorData) -> dict
     """All observables of given weights."""
     loss, activations = train_loss(network.mlp, network.likelihood, params, data)
     context = Context(network.mlp, network.likelihood, params, data, activations, loss)
-    return {observable.name: observable.function(context) for observable in network.observables}
+    values = {observable.name: observable.function(context) for observable in network.observables}
+    return {o.name: values[o.name].astype(o.dtype or values[o.name].dtype) for o in network.observables}

@@ -13,8 +13,8 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from hiddencodes.sampling import evidence, memory, run_tree
 from hiddencodes.sampling.annealing import Annealed, particle_keys
 from hiddencodes.sampling.path import Path, coordinates
+from hiddencodes.sampling.plan import Plan, Segment
 from hiddencodes.sampling.problem import Problem, run_activations
-from hiddencodes.sampling.run_chains import Plan, Segment
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
 
@@ -82,10 +82,12 @@ def run(
         "diverging": done.diverging,
         "finite": jnp.all(jnp.isfinite(done.q), axis=-1),
     }
-    arrange = lambda leaf: np.moveaxis(np.asarray(leaf), 1, 0)[:, None]  # (draw, seed, chain, ...)
-    segment = Segment(0, jax.tree.map(arrange, observed), jax.tree.map(arrange, stats))
+    arrange = lambda leaf: np.asarray(leaf)[None]  # (seed, chain, draw, ...)
+    observed = run_tree.every_kth(jax.tree.map(arrange, observed), target.observables)
+    segment = Segment(0, particles, observed, jax.tree.map(arrange, stats))
     coords = run_tree.coordinates(first, plan)
-    groups = run_tree.segment_datasets(segment, target.observables, kernel, plan, coords)
+    kept = run_tree.kept_stats(kernel, plan, swept=False)
+    groups = run_tree.segment_datasets(segment, target.observables, kept, coords)
     ancestor = np.asarray(done.ancestor)[None]
     groups["sample_stats"]["ancestor"] = (run_tree.SAMPLE_DIMS, ancestor)
     groups |= run_tree.constants(setting.originals, plan)

@@ -18,8 +18,8 @@ from hiddencodes.sampling import annealing, arguments, evidence, memory, tempere
 from hiddencodes.sampling.annealing import Annealed
 from hiddencodes.sampling.observables import Observable
 from hiddencodes.sampling.path import Path, Schedule, coordinates, no_schedule
+from hiddencodes.sampling.plan import Plan
 from hiddencodes.sampling.problem import Precision, Problem, numerics, problem
-from hiddencodes.sampling.run_chains import Plan
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
 from hiddencodes.tasks.arguments import Number

@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_folder(folder: Path) -> None:
     assert (folder / "study.toml").read_text() == STUDY
     assert sorted(p.name for p in folder.iterdir()) == [
-        "figures", "networks", "report.html", "study.toml", "summary.json",
+        ".lock", "figures", "networks", "plan.json", "report.html", "study.toml", "summary.json",
     ]  # fmt: skip
     loaded = runner.load_run_folder(folder)
     assert loaded.study == parse_study(STUDY)

@@ -8,7 +8,8 @@ from gaussian_target import GaussianTarget
 
 import hiddencodes as hc
 from hiddencodes.sampling import adaptation
-from hiddencodes.sampling.run_chains import Plan, run_chains
+from hiddencodes.sampling.plan import Host, Plan, Setup
+from hiddencodes.sampling.run_chains import run_chains
 
 
 def test_schedule_anneals_geometrically_to_the_target():
@@ -46,18 +47,10 @@ def _tuned(sampler: hc.Sampler, variances: np.ndarray, groups: np.ndarray | None
 
     dimension = len(variances)
     data = (jnp.diag(1.0 / variances - 1.0)[None], jnp.zeros((1, dimension)))
-    plan = Plan(np.arange(1), chains, 1000, 200, 1, np.arange(chains), 200)
+    plan = Plan(np.arange(1), chains, 1000, 200, 1, np.arange(chains), 200, segment=200)
     segments = []
-    finished = run_chains(
-        Target(dimension),
-        data,
-        np.ones(1),
-        sampler,
-        plan,
-        jax.random.key(2),
-        np.dtype("float64"),
-        segments.append,
-    )
+    setup = Setup(Target(dimension), data, np.ones(1), sampler, plan, jax.random.key(2), np.dtype("float64"))
+    finished = run_chains(setup, Host(segments.append))
     return finished, segments[0]
 
 
@@ -83,4 +76,4 @@ def test_the_trajectory_is_of_the_order_of_a_half_turn(sampler):
     turn = float(finished.tuning.length) / sampler.length_unit(50)
     assert np.pi / 2 < turn < 2 * np.pi
     steps = segment.stats["n_steps"]
-    assert np.all(steps == steps[:, :1, :1])
+    assert np.all(steps == steps[:1, :1])

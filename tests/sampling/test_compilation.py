@@ -43,7 +43,7 @@ def test_other_seeds_data_and_temperature_compile_nothing(
     chex.clear_trace_counter()
     for name in ("warmup_segment", "sampling_segment"):
         function = chex.assert_max_traces(getattr(engine, "_" + name), n=1)
-        static = ("sampler", "target") if name == "warmup_segment" else ("sampler", "target", "capacity")
+        static = ("how", "sampler", "target", *(("capacity",) if name == "sampling_segment" else ()))
         monkeypatch.setattr(engine, name, jax.jit(function, static_argnames=static))
 
     settings = small_settings | {"sampler": sampler}

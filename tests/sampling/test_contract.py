@@ -11,7 +11,8 @@ from statistics_of_chains import assert_mean
 
 import hiddencodes as hc
 from hiddencodes.sampling.numpyro_nuts import run_model
-from hiddencodes.sampling.run_chains import Plan, run_chains
+from hiddencodes.sampling.plan import Host, Plan, Setup
+from hiddencodes.sampling.run_chains import run_chains
 from hiddencodes.sampling.target import log_density
 
 SAMPLERS = {
@@ -81,14 +82,12 @@ def _draws(name):
         return {"q": q, "squares": q[..., None] * q[..., None, :], "virial": q * gradient}
     plan = Plan(np.arange(SEEDS), CHAINS, 400, draws, thin, np.arange(CHAINS), capacity=500)
     segments = []
-    run_chains(
+    setup = Setup(
         GaussianTarget(DIMENSION), (jnp.asarray(a), jnp.asarray(c)), np.ones(SEEDS), SAMPLERS[name], plan,
-        jax.random.key(1), np.dtype("float64"), segments.append,
+        jax.random.key(1), np.dtype("float64"),
     )  # fmt: skip
-    return {
-        key: np.moveaxis(np.concatenate([s.observed[key] for s in segments]), 0, 2)
-        for key in segments[0].observed
-    }
+    run_chains(setup, Host(segments.append))
+    return {key: np.concatenate([s.observed[key] for s in segments], axis=2) for key in segments[0].observed}
 
 
 @pytest.mark.parametrize("name", [*SAMPLERS, "numpyro_nuts"])

@@ -1,7 +1,6 @@
 """The public call: what it returns, what it refuses, and what must not change its numbers."""
 
 import json
-import sys
 
 import jax
 import numpy as np
@@ -9,8 +8,10 @@ import pytest
 import xarray as xr
 
 import hiddencodes as hc
-from hiddencodes.sampling import run_chains
+from hiddencodes.sampling import warm_up
+from hiddencodes.sampling.plan import Host, Plan, Setup
 from hiddencodes.sampling.problem import stack_data
+from hiddencodes.sampling.run_chains import run_chains
 from hiddencodes.sampling.target import NetworkTarget
 
 
@@ -73,9 +74,8 @@ def test_the_same_key_gives_the_same_numbers_and_another_key_others(
 
 
 def test_segments_change_no_number(small_posterior, small_settings, small_run, monkeypatch):
-    monkeypatch.setattr(run_chains, "_WARMUP_CAPACITY", 17)
-    monkeypatch.setattr(sys.modules["hiddencodes.sampling.sample"], "SEGMENTS", 3)
-    again = hc.sample(small_posterior, **small_settings)
+    monkeypatch.setattr(warm_up, "_WARMUP_CAPACITY", 17)
+    again = hc.sample(small_posterior, **small_settings, segment=13)
     xr.testing.assert_allclose(
         again["posterior"].to_dataset(), small_run["posterior"].to_dataset(), rtol=1e-9, atol=1e-12
     )
@@ -132,14 +132,17 @@ def test_a_chain_that_is_not_finite_is_reported_and_teaches_nothing(small_poster
         target = NetworkTarget(small_posterior.mlp, small_posterior.likelihood, ())
         data = stack_data([small_posterior, small_posterior], np.dtype("float64"))
         data = data._replace(y_train=data.y_train.at[1, 0, 0].set(np.nan))
-        plan = run_chains.Plan(np.arange(2), 2, 20, 5, 1, np.arange(2), 5)
+        plan = Plan(np.arange(2), 2, 20, 5, 1, np.arange(2), 5, segment=5)
         segments = []
         temperature = np.full(2, small_posterior.temperature)
-        finished = run_chains.run_chains(
-            target, data, temperature, hc.hmc(), plan, jax.random.key(0), np.dtype("float64"), segments.append
-        )
-    assert segments[0].stats["finite"][:, 0].all()
-    assert not segments[0].stats["finite"][:, 1].any()
+        dtype = np.dtype("float64")
+        setup = Setup(target, data, temperature, hc.hmc(), plan, jax.random.key(0), dtype)
+        finished = run_chains(setup, Host(segments.append))
+    assert segments[0].stats["finite"][0].all()
+    assert not segments[0].stats["finite"][1].any()
+    status, since = segments[0].status
+    assert status.tolist() == [[0, 0], [1, 1]]
+    assert since.tolist() == [[-1, -1], [0, 0]]
     assert np.isfinite(finished.tuning.step_size).all()
 
 

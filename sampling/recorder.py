@@ -1,0 +1,260 @@
+"""What happens to the draws and states of a run: kept in memory, or written to a folder from which it can be gone on with."""
+
+import datetime
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+
+from hiddencodes.sampling import checkpoint, processes, provenance, run_tree, store
+from hiddencodes.sampling.checkpoint import Checkpoint, Position
+from hiddencodes.sampling.lanes import Lanes
+from hiddencodes.sampling.monitor import Monitor
+from hiddencodes.sampling.plan import Plan, Segment
+from hiddencodes.sampling.store import ArraySpec, DamagedError, RunStore
+
+
+class InMemory:
+    """Draws of a run that nobody wants on disk."""
+
+    def __init__(self, to_datasets: Callable[[Segment], dict[str, xr.Dataset]]) -> None:
+        """Args: ``to_datasets``, which makes the groups of a segment."""
+        self._to_datasets = to_datasets
+        self._segments: list[dict[str, xr.Dataset]] = []
+
+    def consume(self, segment: Segment) -> None:
+        """Take a segment's draws."""
+        self._segments.append(self._to_datasets(segment))
+
+    def finish(self, groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> xr.DataTree:
+        """The run."""
+        draws = {
+            name: xr.concat([s[name] for s in self._segments], "draw") if name != "health" else last
+            for name, last in self._segments[-1].items()
+        }
+        tree = xr.DataTree.from_dict({**draws, **groups})
+        tree.attrs = attrs
+        return tree
+
+
+class Identity(NamedTuple):
+    """What makes a run the run that it is.
+
+    Attributes:
+        fingerprint: Everything that decides on its numbers, as plain data; the number of draws is not among it.
+        session: What this stretch of it runs with.
+    """
+
+    fingerprint: dict[str, Any]
+    session: dict[str, Any]
+
+
+class OnDisk:
+    """A run's folder, held by this process: draws in zarr arrays, states in checkpoints."""
+
+    def __init__(
+        self,
+        path: Path,
+        specs: list[ArraySpec],
+        plan: Plan,
+        how: Lanes,
+        identity: Identity,
+        coords: dict[str, Any],
+        say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    ) -> None:
+        """Args: the folder; its arrays; the run's sizes, lanes, identity and labels; how to tell the user something."""
+        self.path, self.plan, self.how, self.identity = path, plan, how, identity
+        self.store = RunStore(path, specs, how.own(plan.chains))
+        self.sessions: list[dict[str, Any]] = []
+        self._coords, self._say = coords, say
+        self._process = jax.process_index() if how.processes > 1 else 0
+
+    def begin(self, groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> None:
+        """Write what is known before the first draw; whatever an earlier attempt left is gone."""
+        self._open_session("the beginning")
+        if self._process == 0:
+            for old in self.path.iterdir():
+                if old.name == checkpoint.FOLDER or (old / "zarr.json").is_file():
+                    shutil.rmtree(old)
+            checkpoint.folder(self.path).mkdir()
+            store.write(self.path, groups, self._attrs(attrs, complete=0))
+        processes.wait("begin")
+
+    def resume(self) -> Checkpoint | None:
+        """The newest state from which the run can be gone on with, all lanes of it; None if there is none.
+
+        Raises:
+            ValueError: If the run is not this one, or has more draws than are asked for.
+        """
+        found = processes.agreed(self._newest)
+        if found is None:
+            return None
+        position = Position(*found)
+        saved = self._read(position)
+        self.sessions = saved.manifest["sessions"]
+        before, now = (self.sessions[-1], self.identity.session) if self.sessions else ({}, {})
+        for line in checkpoint.differences(before.get("versions", {}), now.get("versions", {})):
+            self._say(f"{self.path}: the run was begun with another version, {line}")
+        self._open_session(str(position))
+        if position.phase == 1 and position.done:
+            if self._process == 0:
+                self.store.truncate(position.done)
+                self.store.publish()
+            processes.wait("truncated")
+        return saved
+
+    def refill(self, monitor: Monitor, names: set[str], saved: Checkpoint) -> None:
+        """Show the monitor the draws that there are."""
+        length = saved.manifest.get("segment", 1)
+        done = saved.position.done if saved.position.phase else 0
+        for first in range(0, done, length):
+            values = self.store.read(first, min(length, done - first))
+            monitor.add({name: value for name, value in values.items() if name in names})
+
+    def consume(self, segment: Segment) -> None:
+        """Add a segment's draws."""
+        if segment.first == 0:
+            if self._process == 0:
+                self.store.create(self._coords, segment.length, self.plan.chains // self.how.processes)
+            processes.wait("created")
+        assert segment.status is not None
+        values = {**segment.observed, **segment.stats}
+        self.store.append(values, segment.first, segment.n, *segment.status)
+
+    def save(self, saved: Checkpoint) -> None:
+        """Keep a state, then let readers see the draws before it."""
+        own = {
+            "fingerprint": self.identity.fingerprint,
+            "sessions": self.sessions,
+            "processes": self.how.processes,
+            "batching": self.how.batching,
+            "draws": self.plan.draws,
+            **saved.manifest,
+        }
+        checkpoint.write(self.path, saved._replace(manifest=own), self._process)
+        processes.wait("saved")
+        if self._process == 0 and saved.position > (1, 0):
+            self.store.publish()
+        checkpoint.prune(self.path, self._process)
+
+    def finish(self, groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> xr.DataTree:
+        """Write what is known at the end; the run, opened."""
+        if self._process == 0:
+            store.write(self.path, groups, self._attrs(attrs, attrs["complete"]))
+        processes.wait("finished")
+        return run_tree.open_run(self.path)
+
+    def _attrs(self, attrs: dict[str, Any], complete: int) -> dict[str, Any]:
+        return {**attrs, "complete": complete, "sessions": json.dumps(self.sessions)}
+
+    def _open_session(self, where: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.sessions = [*self.sessions, {"from": where, "time": now, **self.identity.session}]
+
+    def _newest(self) -> tuple[int, int] | None:
+        """The newest position whose checkpoint and last segment are what was written; says which are not."""
+        refused = False
+        for position in checkpoint.positions(self.path):
+            try:
+                saved = self._read(position)
+                self._refuse_another(saved)
+                if position.phase == 1 and position.done:
+                    self._verify(saved)
+            except (DamagedError, checkpoint.DamagedError, OSError) as error:
+                self._say(f"{self.path}: the state at {position} cannot be used ({error})")
+                refused = True
+                continue
+            if refused:
+                self._say(f"{self.path}: going on from {position}")
+            return position.phase, position.done
+        if refused:
+            self._say(f"{self.path}: beginning anew")
+        return None
+
+    def _read(self, position: Position) -> Checkpoint:
+        first = checkpoint.read(self.path, position)
+        others = [checkpoint.read(self.path, position, p) for p in range(1, first.manifest["processes"])]
+        n = first.manifest["lane_arrays"]
+        parts = [first, *others]
+        lanes = [np.concatenate([p.arrays[i] for p in parts], axis=1) for i in range(n)]
+        return first._replace(arrays=[*lanes, *first.arrays[n:]])
+
+    def _refuse_another(self, saved: Checkpoint) -> None:
+        lines = checkpoint.differences(saved.manifest["fingerprint"], self.identity.fingerprint)
+        if lines:
+            raise ValueError(
+                f"{self.path}: the run that is there is another one and cannot be gone on with; it has\n  "
+                + "\n  ".join(lines)
+            )
+        if saved.manifest["batching"] != self.how.batching:
+            raise ValueError(
+                f"batching: the run was begun with {saved.manifest['batching']!r}, got {self.how.batching!r}"
+            )
+        if saved.position.phase == 1 and saved.position.done > self.plan.draws:
+            raise ValueError(
+                f"draws: {self.path} has {saved.position.done} draws already, got {self.plan.draws!r}"
+            )
+        if saved.manifest["processes"] % self.how.processes:
+            raise ValueError(
+                f"{self.path}: its chains are stored in {saved.manifest['processes']} parts, which {self.how.processes} "
+                "processes cannot share"
+            )
+
+    def _verify(self, saved: Checkpoint) -> None:
+        done, length = saved.position.done, saved.manifest["segment"]
+        first = (done - 1) // length * length
+        for part in range(saved.manifest["processes"]):
+            each = self.plan.chains // saved.manifest["processes"]
+            chains = slice(part * each, (part + 1) * each)
+            RunStore(self.path, self.store.specs, chains).verify(first, done - first)
+
+
+def saved_batching(path: Path) -> Any:
+    """How lanes ran in the newest checkpoint that can be read; None if there is none."""
+    for position in checkpoint.positions(path):
+        try:
+            return checkpoint.read(path, position).manifest["batching"]
+        except (ValueError, OSError):
+            continue
+    return None
+
+
+def fingerprint(
+    attrs: dict[str, Any], plan: Plan, observables: Any, data: Any, start: Any, precision: str
+) -> dict[str, Any]:
+    """What decides on the numbers of a run, as plain data.
+
+    Args:
+        attrs: The run's attributes.
+        plan: Its sizes.
+        observables: What is stored.
+        data: Its arrays.
+        start: Positions to start from; None for prior draws.
+        precision: Floating-point type.
+    """
+    names = (
+        "model", "likelihood", "temperature", "readout_variance", "hidden_variance", "sampler", "warmup", "thin",
+        "coordinates", "moves", "moves_every", "key", "pattern_devices",
+    )  # fmt: skip
+    plain = {name: attrs[name] for name in names}
+    for name in ("model", "sampler", "moves", "key"):
+        plain[name] = json.loads(plain[name])
+    return {
+        **plain,
+        "chains": plan.chains,
+        "seeds": [int(seed) for seed in plan.seeds],
+        "superchains": [int(number) for number in plan.superchain],
+        "precision": precision,
+        "observables": {
+            o.name: {"axes": list(o.dims), "every": o.every, "dtype": o.dtype, "invariant": o.invariant}
+            for o in observables
+        },
+        "data (checksum)": provenance.digest(data),
+        "start (checksum)": None if start is None else provenance.digest(start),
+    }
