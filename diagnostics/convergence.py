@@ -29,8 +29,8 @@ def convergence(
 
     Every entry of a variable is screened by the plain split R-hat of its values and of their distances to the
     median; the `max_entries` entries with the largest then get ArviZ's rank-normalized split R-hat, nested R-hat,
-    bulk and tail effective sample size and Monte-Carlo error. Chains that left the finite numbers are left out,
-    named, and make the verdict negative beyond `excluded_max`. So does a chain that stands still while others move
+    bulk and tail effective sample size and Monte-Carlo error. Chains that left the finite numbers, or ended stuck or diverging, are
+    left out, named, and make the verdict negative beyond `excluded_max`. So does a chain that stood still while others moved
     (`stuck_chains`). Entries that are NaN in every chain and draw are undefined and only named. Agreement of the chains is all that is tested: the
     report says of which starts.
 
@@ -40,7 +40,7 @@ def convergence(
         rhat_max: Largest R-hat and nested R-hat.
         ess_min: Smallest bulk and tail effective sample size, over all chains of a seed.
         divergences_max: Divergent draws that are tolerated.
-        excluded_max: Non-finite chains that are tolerated.
+        excluded_max: Lost chains that are tolerated.
         bfmi_min: Energy Bayesian fraction of missing information below which a caution is given.
         max_entries: Entries per variable and seed that are assessed in full.
 

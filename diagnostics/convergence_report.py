@@ -56,7 +56,7 @@ class ConvergenceReport:
         cautions: What does not decide the verdict but should be known.
         table: One row per variable and seed.
         sampler: What `sample_stats` says.
-        excluded: Chains left out because they left the finite numbers.
+        excluded: Chains left out because they left the finite numbers or ended stuck or diverging.
         starts: Which starts agree.
         assessable: False when there are too few draws, chains or starts to say anything.
     """

@@ -7,15 +7,19 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Shaped
 
+# A chain that ends stuck or diverging is lost when it has been so for this many draws and this share of them; one that was and
+# recovered has only mixed badly, and leaving it out would bias averages.
+LOST_DRAWS, LOST_SHARE = 20, 0.1
+
 # Scalars that every change of the weights changes.
 STATE_VARIABLES = ("log_density", "train_loss")
 
 
 class ChainHealth(NamedTuple):
-    """Which chains stayed finite.
+    """Which chains can be used.
 
     Attributes:
-        healthy: False for a chain that left the finite numbers, shape (seed, chain).
+        healthy: False for a chain that left the finite numbers, or ended stuck or diverging, shape (seed, chain).
         excluded: One phrase per unhealthy chain that names it and says why.
     """
 
@@ -71,7 +75,8 @@ def seed_names(run: xr.DataTree) -> list[int | str]:
 
 
 def chain_health(run: xr.DataTree) -> ChainHealth:
-    """Find the chains that left the finite numbers: by `sample_stats/finite`, and by their own observables.
+    """Find the chains that are lost: that left the finite numbers, by `sample_stats/finite` and by their own observables, or that
+    ended stuck or diverging for max(20, 10 % of the draws) draws, by the group `health`.
 
     Entries that are undefined (see `undefined`) say nothing about a chain.
 
@@ -111,6 +116,8 @@ def chain_health(run: xr.DataTree) -> ChainHealth:
     if "sample_stats" in run.children and "finite" in run["sample_stats"]:
         finite = dataset(run, "sample_stats")["finite"].transpose("seed", "chain", "draw").values
         note("state", finite.astype(bool))
+    for (s, c), (draw, what) in _lost(run, shape[2]).items():
+        first_bad.setdefault((s, c), (draw, what))
     healthy = np.ones(shape[:2], dtype=bool)
     seeds = seed_names(run)
     excluded: list[str] = []
@@ -118,6 +125,22 @@ def chain_health(run: xr.DataTree) -> ChainHealth:
         healthy[s, c] = False
         excluded.append(f"seed {seeds[s]} chain {c} ({why} from draw {draw})")
     return ChainHealth(healthy, tuple(excluded))
+
+
+def _lost(run: xr.DataTree, n_draw: int) -> dict[tuple[int, int], tuple[int, str]]:
+    """Chains that ended stuck or diverging, with the draw from which they were."""
+    if "health" not in run.children:
+        return {}
+    health = dataset(run, "health").transpose("seed", "chain")
+    status, since = health["status"].values, health["since"].values
+    words = str(health["status"].attrs["flag_meanings"]).split()
+    meanings = dict(zip(np.atleast_1d(health["status"].attrs["flag_values"]).tolist(), words, strict=True))
+    long = n_draw - since >= max(LOST_DRAWS, LOST_SHARE * n_draw)
+    return {
+        (s, c): (int(since[s, c]), meanings[int(status[s, c])])
+        for s, c in np.argwhere((status != 0) & long).tolist()
+        if meanings[int(status[s, c])] != "non_finite"
+    }
 
 
 def undefined(

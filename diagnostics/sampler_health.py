@@ -21,7 +21,8 @@ class SamplerHealth(NamedTuple):
         divergences: Number of divergent draws.
         acceptance: Mean acceptance rate per seed.
         gradients_per_draw: Mean number of gradients per stored draw, per seed.
-        idle: Share of the gradients that chains in lock step wait for the longest one, per seed.
+        idle: Share of the gradients that chains in lock step wait for the longest one, per seed; zero where chains run one after
+            another (attribute ``batching`` of the run).
     """
 
     bfmi: dict[str, float]
@@ -91,7 +92,8 @@ def sampler_health(run: xr.DataTree, healthy: Bool[np.ndarray, "seed chain"]) ->
         for s, seed in seeds:
             lanes = steps[s, healthy[s]]
             longest = float(lanes.max(0).mean())
-            idle[seed] = 1 - float(lanes.mean()) / longest if longest > 0 else 0.0
+            waits = longest > 0 and run.attrs.get("batching") != "loop"
+            idle[seed] = 1 - float(lanes.mean()) / longest if waits else 0.0
     return SamplerHealth(
         fractions,
         None if diverging is None else int(diverging[healthy].sum()),

@@ -158,20 +158,20 @@ def run(
         loaded = loaded.quick() if quick else loaded
         _use_all_cores()
         if distributed:
-            from jax import distributed as processes
+            import jax
 
-            processes.initialize()
-        import jax
-
+            jax.distributed.initialize()
         from hiddencodes.runner import resume_study, run_study
+        from hiddencodes.sampling import processes
 
-        progress = progress and jax.process_index() == 0
+        first = processes.index() == 0
+        progress = progress and first
         with _bars([network.label for network in loaded.network], progress) as show:
             if resume is None:
                 folder = run_study(loaded, out, text=text, progress=show, verbose=progress)
             else:
                 folder = resume_study(resume, extend=extend, study=given, progress=show, verbose=progress)
-        if jax.process_index() == 0:
+        if first:
             _print_verdicts(folder)
 
 

@@ -1,7 +1,7 @@
 """The parts of a report that speak about one network: codes, convergence, drift, settings."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hiddencodes.html_parts import Html, badge, bullets, esc, join, number, table, tag, with_error
@@ -123,6 +123,7 @@ def _convergence(report: Mapping[str, Any]) -> Html:
     facts = [f"divergences: {number(sampler['divergences'])}", f"starts: {report['starts']}"]
     facts += [f"acceptance, seed {seed}: {number(value)}" for seed, value in sampler["acceptance"].items()]
     facts += [f"gradients per draw, seed {s}: {number(v)}" for s, v in sampler["gradients_per_draw"].items()]
+    facts += [f"gradients spent waiting, seed {s}: {number(100 * v)} %" for s, v in sampler["idle"].items()]
     return join(
         [
             tag("h4", "Convergence"),
@@ -233,6 +234,11 @@ def provenance_section(summary: Mapping[str, Any]) -> Html:
     return join(
         [
             settings,
+            *(
+                _sessions(label, network["sessions"])
+                for label, network in networks.items()
+                if network["sessions"]
+            ),
             tag("p", tag("strong", "Versions: "), ", ".join(f"{k} {v}" for k, v in versions.items())),
             tag("p", tag("strong", "Seeds: "), ", ".join(map(str, first["seeds"]))),
             tag("details", tag("summary", "How the training and test sets were made"), data),
@@ -243,3 +249,11 @@ def provenance_section(summary: Mapping[str, Any]) -> Html:
             ),
         ]
     )
+
+
+def _sessions(label: str, sessions: Sequence[Mapping[str, Any]]) -> Html:
+    """The stretches in which a network was sampled: on what, with which revision of the code."""
+    known = ("from", "time", "device", "processes", "revision")
+    rows = [[str(session.get(key, "")) for key in known] for session in sessions]
+    title = f"{label}: sampled in {len(rows)} stretch{'es' * (len(rows) > 1)}"
+    return tag("details", tag("summary", title), table([*known], rows))

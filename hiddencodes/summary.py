@@ -38,6 +38,9 @@ _SETTINGS = (
     "key",
     "initialization",
     "trajectory_length",
+    "batching",
+    "devices",
+    "processes",
 )
 _ERROR_PARTS = (
     ("total", "total"),
@@ -46,7 +49,7 @@ _ERROR_PARTS = (
     ("variance_between", "between"),
     ("variance_readout", "readout"),
 )
-_NESTED = ("sampler", "timings", "versions", "provenance")
+_NESTED = ("sampler", "timings", "versions", "provenance", "sessions")
 
 
 def summarize(study: Study, runs: Mapping[str, xr.DataTree]) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def _unjudged_chains(message: str) -> dict[str, Any]:
         "cautions": [],
         "starts": "unknown",
         "excluded": [],
-        "sampler": {"divergences": None, "acceptance": {}, "gradients_per_draw": {}},
+        "sampler": {"divergences": None, "acceptance": {}, "gradients_per_draw": {}, "idle": {}},
         "table": [],
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior, Reduced
+from hiddencodes.sampling import processes
 from hiddencodes.sampling.adjusted_mclmc import adjusted_mclmc
 from hiddencodes.sampling.checkpoint import is_run
 from hiddencodes.sampling.hmc import hmc
@@ -66,12 +67,16 @@ def out(value: object, *, resume: bool) -> Path | None:
         return None
     if not isinstance(value, str | Path):
         raise ValueError(f"out: expected a path, got {value!r}")
-    path = Path(value)
-    if not resume and path.exists() and jax.process_count() == 1:
+    # One process looks, before any of them makes the folder.
+    processes.agreed(_refuse_what_is_there, Path(value), resume)
+    return Path(value)
+
+
+def _refuse_what_is_there(path: Path, resume: bool) -> None:
+    if not resume and path.exists():
         raise FileExistsError(f"out: {str(path)!r} exists; name a new folder, or say resume=True")
     if resume and path.exists() and not is_run(path):
         raise FileExistsError(f"out: {str(path)!r} exists and is not a run")
-    return path
 
 
 def seed_numbers(seeds: object) -> np.ndarray:

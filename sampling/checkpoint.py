@@ -61,8 +61,10 @@ def folder(run: Path) -> Path:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run that can be gone on with."""
-    return folder(path).is_dir()
+    """Whether a folder is a run that can be gone on with, or one that was killed before it wrote anything but its lock."""
+    return folder(path).is_dir() or (
+        path.is_dir() and all(p.name.startswith(".lock") for p in path.iterdir())
+    )
 
 
 def file_name(run: Path, position: Position, process: int) -> Path:
