@@ -16,8 +16,8 @@ import xarray as xr
 from hiddencodes import models, sampling, tasks
 from hiddencodes.report import write_report
 from hiddencodes.rules import slug
-from hiddencodes.sampling import Progress, processes
-from hiddencodes.sampling.checkpoint import differences, write_atomically
+from hiddencodes.run_plan import Plan, as_written, extend_plan, plain, read_plan, refuse_another, write_plan
+from hiddencodes.sampling import Progress, listing, processes
 from hiddencodes.sampling.store import locked
 from hiddencodes.schema import Images, Network, Sampling, Study
 from hiddencodes.study import load_study
@@ -171,8 +171,7 @@ def run_study(
         (folder / "study.toml").write_text(to_toml(study) if text is None else text, encoding="utf-8")
         (folder / "networks").mkdir()
         # Last, since a folder is a run that can be gone on with when it has it.
-        as_written = load_study(folder / "study.toml").model_dump(mode="json")
-        write_plan(folder, Plan(study.model_dump(mode="json"), as_written, study.sampling.draws))
+        write_plan(folder, Plan(plain(study), as_written(folder), study.sampling.draws))
     elif out is None:
         raise ValueError("out: several processes sample into one folder; name it")
     else:
@@ -209,28 +208,17 @@ def resume_study(
     """
     folder = Path(folder)
     plan = read_plan(folder)
-    in_folder = load_study(folder / "study.toml").model_dump(mode="json")
-    _refuse_another(folder, "its study.toml", plan.as_written, in_folder)
+    refuse_another(folder, "its study.toml", plan.as_written, as_written(folder))
     if study is not None:
-        _refuse_another(folder, "the study given", plan.study, study.model_dump(mode="json"))
+        refuse_another(folder, "the study given", plan.study, plain(study))
     # What paths in the study are relative to is known in the plan only.
     kept = Study.model_validate_json(json.dumps(plan.study))
+    if extend and kept.sampling.sampler == "numpyro_nuts":
+        raise ValueError(f"{folder}: NumPyro's sampler cannot add draws to a run; a longer one is a new one")
     posteriors = build_posteriors(kept)
     with locked(folder, processes.index()):
-        if extend:
-            plan = plan._replace(draws=plan.draws + extend)
-            if processes.index() == 0:
-                write_plan(folder, plan)
-        return _go_on(folder, kept, posteriors, plan.draws, progress, verbose)
-
-
-def _refuse_another(folder: Path, what: str, begun: dict[str, Any], now: dict[str, Any]) -> None:
-    lines = differences(begun, now)
-    if lines:
-        raise ValueError(
-            f"{folder}: {what} is not the study that the run was begun with; what differs:\n  "
-            + "\n  ".join(lines)
-        )
+        draws = processes.agreed(extend_plan, folder, extend)
+        return _go_on(folder, kept, posteriors, draws, progress, verbose)
 
 
 def _go_on(
@@ -284,7 +272,7 @@ def _go_on(
         again: dict[str, Any] = {"resume": True}
         if settings.sampler == "numpyro_nuts":
             # NumPyro's sampler hands over all draws at its end: there is all of a run or nothing.
-            if store.is_dir() and sampling.open_run(store).attrs.get("complete", 0):
+            if listing.attributes(store).get("complete", 0):
                 continue
             shutil.rmtree(store, ignore_errors=True)
             again = {}
@@ -319,41 +307,6 @@ def _stops_here(folder: Path) -> Generator[None]:
         raise Interrupted(f"stopped; go on with: hiddencodes run --resume {folder}") from None
 
 
-class Plan(NamedTuple):
-    """What a run folder was begun with, in ``plan.json``.
-
-    Attributes:
-        study: The study, as plain data, with its paths resolved.
-        as_written: The study in the folder's ``study.toml``.
-        draws: Stored draws per chain, with what has been added since.
-    """
-
-    study: dict[str, Any]
-    as_written: dict[str, Any]
-    draws: int
-
-
-def write_plan(folder: Path, plan: Plan) -> None:
-    """Write ``plan.json``, as a whole or not at all."""
-    write_atomically(folder / "plan.json", json.dumps(plan._asdict(), indent=1).encode())
-
-
-def read_plan(folder: Path) -> Plan:
-    """Read ``plan.json``.
-
-    Raises:
-        ValueError: If the folder is not one that can be gone on with.
-    """
-    try:
-        return Plan(**json.loads((folder / "plan.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise ValueError(
-            f"{folder} is not a run folder that can be gone on with: it has no plan.json"
-        ) from None
-    except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / 'plan.json'} is damaged ({error})") from error
-
-
 def load_run_folder(path: str | Path) -> RunFolder:
     """Read a run folder; arrays are read when used.
 
@@ -370,7 +323,7 @@ def load_run_folder(path: str | Path) -> RunFolder:
     runs: dict[str, xr.DataTree] = {}
     for network in study.network:
         store = path / "networks" / f"{slug(network.label)}.zarr"
-        run = sampling.open_run(store) if store.is_dir() else None
+        run = sampling.open_run(store) if listing.attributes(store) else None
         if run is None or not run.attrs.get("complete", 1):
             raise ValueError(f"{path}: the network {network.label!r} has not been sampled to the end")
         runs[network.label] = run

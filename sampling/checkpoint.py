@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,13 +109,26 @@ def write_atomically(path: Path, *parts: Any) -> None:
         partial.unlink(missing_ok=True)
 
 
-def prune(run: Path, process: int = 0) -> None:
-    """Delete what is older than the newest checkpoints and not the end of warm-up, and what killed processes left unfinished."""
-    found = [p for p in positions(run, process) if p != Position(1, 0)]
-    for position in found[_KEPT:]:
-        file_name(run, position, process).unlink(missing_ok=True)
-    for left in folder(run).glob("*.partial"):
-        left.unlink(missing_ok=True)
+def clear(run: Path) -> None:
+    """Make the folder of the checkpoints, or delete all that is in it: a folder without it would not be a run."""
+    folder(run).mkdir(exist_ok=True)
+    for old in folder(run).iterdir():
+        old.unlink()
+
+
+def prune(run: Path, newest: Position, process: int = 0) -> None:
+    """Delete the checkpoints of one process but the newest ones and the end of warm-up.
+
+    Args:
+        run: The run's folder.
+        newest: The one just written. Those that are further on were passed over because they are damaged.
+        process: Number of the process.
+    """
+    found = positions(run, process)
+    kept = [p for p in found if p <= newest and p != Position(1, 0)][:_KEPT]
+    for position in found:
+        if position not in (*kept, Position(1, 0)):
+            file_name(run, position, process).unlink(missing_ok=True)
 
 
 def positions(run: Path, process: int = 0) -> list[Position]:
@@ -139,9 +153,12 @@ def read(run: Path, position: Position, process: int = 0) -> Checkpoint:
     total, _, content = path.read_bytes().partition(b"\n")
     if hashlib.sha256(content).hexdigest().encode() != total:
         raise DamagedError(f"checkpoint {path.name}: its checksum is wrong")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        manifest = json.loads(archive["manifest"].tobytes())
-        arrays = [archive[name] for name in sorted(set(archive.files) - {"manifest"})]
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            manifest = json.loads(archive["manifest"].tobytes())
+            arrays = [archive[name] for name in sorted(set(archive.files) - {"manifest"})]
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DamagedError(f"checkpoint {path.name}: {error}") from error
     return Checkpoint(position, manifest, arrays)
 
 

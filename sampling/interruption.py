@@ -22,7 +22,9 @@ def asked_to_stop(verbose: bool = True) -> Generator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    # What was not installed from Python, as by a cluster's runtime, cannot be put back and is left alone.
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}
     asked = False
 
     def restore() -> None:
@@ -37,7 +39,7 @@ def asked_to_stop(verbose: bool = True) -> Generator[Callable[[], bool]]:
         if verbose:
             print("stopping after this segment; once more stops at once", file=sys.stderr, flush=True)
 
-    for number in _SIGNALS:
+    for number in before:
         signal.signal(number, ask)
     try:
         yield lambda: asked

@@ -4,7 +4,8 @@ import datetime
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,13 @@ import jax
 import numpy as np
 import xarray as xr
 
-from hiddencodes.sampling import checkpoint, processes, provenance, run_tree, store
-from hiddencodes.sampling.checkpoint import Checkpoint, Position
+from hiddencodes.sampling import checkpoint, listing, processes, provenance, run_tree, store
+from hiddencodes.sampling.checkpoint import Checkpoint, DamagedError, Position
 from hiddencodes.sampling.lanes import Lanes
 from hiddencodes.sampling.monitor import Monitor
 from hiddencodes.sampling.plan import Plan, Segment
-from hiddencodes.sampling.store import ArraySpec, DamagedError, RunStore
+from hiddencodes.sampling.store import ArraySpec, RunStore
+from hiddencodes.sampling.verification import verify
 
 
 class InMemory:
@@ -79,11 +81,13 @@ class OnDisk:
         """Write what is known before the first draw; whatever an earlier attempt left is gone."""
         self._open_session("the beginning")
         if self._process == 0:
-            for old in self.path.iterdir():
-                if old.name == checkpoint.FOLDER or (old / "zarr.json").is_file():
-                    shutil.rmtree(old)
-            checkpoint.folder(self.path).mkdir()
-            store.write(self.path, groups, self._attrs(attrs, complete=0))
+            with self._writing():
+                checkpoint.clear(self.path)
+                listing.begin(self.path, self._attrs(attrs, complete=0))
+                for old in self.path.iterdir():
+                    if (old / "zarr.json").is_file():
+                        shutil.rmtree(old)
+                store.write(self.path, groups, {})
         processes.wait("begin")
 
     def resume(self) -> Checkpoint | None:
@@ -102,11 +106,14 @@ class OnDisk:
         for line in checkpoint.differences(before.get("versions", {}), now.get("versions", {})):
             self._say(f"{self.path}: the run was begun with another version, {line}")
         self._open_session(str(position))
-        if position.phase == 1 and position.done:
-            if self._process == 0:
-                self.store.truncate(position.done)
-                self.store.publish()
-            processes.wait("truncated")
+        if self._process == 0:
+            with self._writing():
+                if position < (1, self.plan.draws):
+                    self._tidy()
+                if position > (1, 0):
+                    self.store.truncate(position.done)
+                    self.store.publish()
+        processes.wait("resumed")
         return saved
 
     def refill(self, monitor: Monitor, names: set[str], saved: Checkpoint) -> None:
@@ -114,18 +121,19 @@ class OnDisk:
         length = saved.manifest.get("segment", 1)
         done = saved.position.done if saved.position.phase else 0
         for first in range(0, done, length):
-            values = self.store.read(first, min(length, done - first))
-            monitor.add({name: value for name, value in values.items() if name in names})
+            monitor.add(self.store.read(names, first, min(length, done - first)))
 
     def consume(self, segment: Segment) -> None:
         """Add a segment's draws."""
         if segment.first == 0:
             if self._process == 0:
-                self.store.create(self._coords, segment.length, self.plan.chains // self.how.processes)
+                with self._writing():
+                    self.store.create(self._coords, segment.length, self.plan.chains // self.how.processes)
             processes.wait("created")
         assert segment.status is not None
         values = {**segment.observed, **segment.stats}
-        self.store.append(values, segment.first, segment.n, *segment.status)
+        with self._writing():
+            self.store.append(values, segment.first, segment.n, *segment.status)
 
     def save(self, saved: Checkpoint) -> None:
         """Keep a state, then let readers see the draws before it."""
@@ -137,16 +145,19 @@ class OnDisk:
             "draws": self.plan.draws,
             **saved.manifest,
         }
-        checkpoint.write(self.path, saved._replace(manifest=own), self._process)
+        with self._writing():
+            checkpoint.write(self.path, saved._replace(manifest=own), self._process)
         processes.wait("saved")
-        if self._process == 0 and saved.position > (1, 0):
-            self.store.publish()
-        checkpoint.prune(self.path, self._process)
+        with self._writing():
+            if self._process == 0 and saved.position > (1, 0):
+                self.store.publish()
+            checkpoint.prune(self.path, saved.position, self._process)
 
     def finish(self, groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> xr.DataTree:
         """Write what is known at the end; the run, opened."""
         if self._process == 0:
-            store.write(self.path, groups, self._attrs(attrs, attrs["complete"]))
+            with self._writing():
+                store.write(self.path, groups, self._attrs(attrs, attrs["complete"]))
         processes.wait("finished")
         return run_tree.open_run(self.path)
 
@@ -157,16 +168,33 @@ class OnDisk:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.sessions = [*self.sessions, {"from": where, "time": now, **self.identity.session}]
 
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        """Of an error of the file system, such as a full disk, say which run it stopped and that nothing is lost."""
+        try:
+            yield
+        except OSError as error:
+            reason = f"{error.strerror or error}; what was saved before is whole, and resume=True goes on from there"
+            raise OSError(error.errno, reason, str(self.path)) from error
+
+    def _tidy(self) -> None:
+        """The end of a run that is gone on with is not its end, and nobody finishes what killed processes were writing."""
+        listing.set_attributes(self.path, complete=0)
+        for left in self.path.rglob("*.partial"):
+            left.unlink()
+
     def _newest(self) -> tuple[int, int] | None:
-        """The newest position whose checkpoint and last segment are what was written; says which are not."""
+        """The newest position whose checkpoint and draws are what was written; says which are not.
+
+        What cannot be read for another reason than damage stops the run: it may be there the next time.
+        """
         refused = False
         for position in checkpoint.positions(self.path):
             try:
                 saved = self._read(position)
                 self._refuse_another(saved)
-                if position.phase == 1 and position.done:
-                    self._verify(saved)
-            except (DamagedError, checkpoint.DamagedError, OSError) as error:
+                self._verify(saved)
+            except (DamagedError, FileNotFoundError) as error:
                 self._say(f"{self.path}: the state at {position} cannot be used ({error})")
                 refused = True
                 continue
@@ -207,22 +235,20 @@ class OnDisk:
             )
 
     def _verify(self, saved: Checkpoint) -> None:
-        done, length = saved.position.done, saved.manifest["segment"]
-        first = (done - 1) // length * length
-        for part in range(saved.manifest["processes"]):
-            each = self.plan.chains // saved.manifest["processes"]
-            chains = slice(part * each, (part + 1) * each)
-            RunStore(self.path, self.store.specs, chains).verify(first, done - first)
+        if saved.position <= (1, 0):
+            return
+        each = self.plan.chains // saved.manifest["processes"]
+        for first in range(0, self.plan.chains, each):
+            chains = slice(first, first + each)
+            verify(RunStore(self.path, self.store.specs, chains), saved.position.done)
 
 
 def saved_batching(path: Path) -> Any:
-    """How lanes ran in the newest checkpoint that can be read; None if there is none."""
-    for position in checkpoint.positions(path):
-        try:
-            return checkpoint.read(path, position).manifest["batching"]
-        except (ValueError, OSError):
-            continue
-    return None
+    """How lanes ran in the run that is there; None if there is none.
+
+    Not from its checkpoints: a run all of whose checkpoints are damaged is to have the numbers that it had.
+    """
+    return listing.attributes(path).get("batching")
 
 
 def fingerprint(

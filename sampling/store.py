@@ -1,14 +1,12 @@
 """A run on disk: a zarr folder to which every segment adds whole chunks, and which opens in ArviZ at any moment.
 
 Arrays of draws are (seed, chain, draw, ...). A chunk holds the chains of one process and the draws of one segment, and carries a
-checksum that every reader verifies. Readers take the shapes of all arrays from the consolidated metadata of the root, one file that is
-replaced in one step after every segment: they see all of a segment or nothing of it.
+checksum that every reader verifies. What readers see of it is in `hiddencodes.sampling.listing`.
 """
 
-import json
 import warnings
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +16,7 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from hiddencodes.sampling import checkpoint
-from hiddencodes.sampling.checkpoint import DamagedError
+from hiddencodes.sampling import listing
 from hiddencodes.sampling.health import Status
 
 SAMPLE_DIMS = ("seed", "chain", "draw")
@@ -95,12 +92,13 @@ def locked(path: Path, process: int = 0) -> Generator[None]:
     """Hold a run's folder; the lock of a process that was killed is free.
 
     Args:
-        path: The folder, which is made.
+        path: The folder, which is made, and removed again if nothing is written to it.
         process: Number of the process, of those that sample the run together.
 
     Raises:
         BlockingIOError: If another run holds it.
     """
+    made = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path / f"{_LOCK}-{process}" if process else path / _LOCK)
     try:
@@ -110,16 +108,21 @@ def locked(path: Path, process: int = 0) -> Generator[None]:
     try:
         yield
     finally:
+        if made and path.is_dir() and all(entry.name.startswith(_LOCK) for entry in path.iterdir()):
+            with suppress(OSError):  # other processes of the run may hold it still
+                Path(lock.lock_file).unlink()
+                path.rmdir()
         lock.release()
 
 
 def write(path: Path, datasets: dict[str, xr.Dataset], attrs: dict[str, Any]) -> None:
-    """Write groups anew, and the attributes of the root."""
+    """Write groups anew, and attributes of the root; readers see them when all of it is there."""
+    listing.hide(path, datasets)
     with quiet():
         for group, dataset in datasets.items():
             dataset.to_zarr(path, group=group, mode="w", consolidated=False)
-        xr.Dataset(attrs=attrs).to_zarr(path, mode="a", consolidated=False)
         zarr.consolidate_metadata(path)
+    listing.set_attributes(path, **attrs)
 
 
 class RunStore:
@@ -128,12 +131,12 @@ class RunStore:
     Attributes:
         path: The zarr folder.
         specs: What is stored.
+        chains: The chains of this process.
     """
 
     def __init__(self, path: Path, specs: Sequence[ArraySpec], chains: slice) -> None:
         """Args: ``path``; ``specs``; ``chains``, those of this process."""
-        self.path, self.specs = path, tuple(specs)
-        self._chains = chains
+        self.path, self.specs, self.chains = path, tuple(specs), chains
         self._arrays: dict[tuple[str, str], Any] = {}
 
     def create(self, coords: dict[str, Any], segment: int, chains_per_process: int) -> None:
@@ -145,6 +148,8 @@ class RunStore:
             chains_per_process: Chains per chunk.
         """
         n_seeds, n_chains = len(coords["seed"]), len(coords["chain"])
+        listing.hide(self.path, {"health", *(spec.group for spec in self.specs)})
+        self._arrays.clear()
         with quiet():
             for group in dict.fromkeys(spec.group for spec in self.specs):
                 members = [spec for spec in self.specs if spec.group == group]
@@ -186,84 +191,59 @@ class RunStore:
             status, since: What every chain is after them (seed, own chain), and from which draw.
         """
         for name, current in (("status", status), ("since", since)):
-            self._array("health", name)[:, self._chains] = current
+            self.array("health", name)[:, self.chains] = current
         for spec in self.specs:
             rows = rows_of(spec.every, first, n)
             if rows.n:
                 array = self._grown(spec.group, spec.name, rows.stop, axis=2)
-                array[:, self._chains, rows.first : rows.stop] = values[spec.name]
-        if self._chains.start == 0:
-            for group, every in {spec.group: spec.every for spec in self.specs}.items():
+                array[:, self.chains, rows.first : rows.stop] = values[spec.name]
+        if self.chains.start == 0:
+            for group, every in self.every.items():
                 rows = rows_of(every, first, n)
                 if rows.n:
                     draws = self._grown(group, "draw", rows.stop, axis=0)
-                    draws[rows.first : rows.stop] = (np.arange(rows.first, rows.stop) + 1) * every - 1
+                    draws[rows.first : rows.stop] = draw_numbers(every, *rows)
 
     def publish(self) -> None:
         """Show readers what has been added; one process does so, after all have added theirs.
 
-        Shapes alone are replaced in the root's consolidated metadata, since listing the folder anew takes longer than writing
-        a segment.
+        Shapes alone are replaced where that is enough, since listing the folder anew takes longer than writing a segment.
         """
-        root = self.path / "zarr.json"
-        metadata = json.loads(root.read_bytes())
-        known = metadata["consolidated_metadata"]["metadata"]
-        arrays = [(spec.group, spec.name) for spec in self.specs]
-        names = [f"{group}/{name}" for group, name in arrays] + [f"{group}/draw" for group, _ in arrays]
-        if all(name in known for name in names):
-            for name in names:
-                known[name]["shape"] = list(self._array(*name.split("/")).shape)
-            checkpoint.write_atomically(root, json.dumps(metadata).encode())
-        else:
+        shapes = {
+            f"{group}/{name}": self.array(group, name).shape
+            for group in self.every
+            for name in ("draw", *(spec.name for spec in self.specs if spec.group == group))
+        }
+        if not listing.show(self.path, shapes):
             with quiet():
                 zarr.consolidate_metadata(self.path)
 
     def truncate(self, draws: int) -> None:
-        """Forget what comes after so many draws."""
-        for spec in self.specs:
-            self._resize(spec.group, spec.name, draws // spec.every, axis=2)
-        for group, every in {spec.group: spec.every for spec in self.specs}.items():
-            self._resize(group, "draw", draws // every, axis=0)
+        """Forget what comes after so many draws; readers stop seeing it first."""
+        axes = {(spec.group, spec.name): 2 for spec in self.specs} | {(g, "draw"): 0 for g in self.every}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for (group, name), axis in axes.items():
+            shape = self.array(group, name).shape
+            shapes[f"{group}/{name}"] = (*shape[:axis], draws // self.every[group], *shape[axis + 1 :])
+        listing.show(self.path, shapes)
+        for (group, name), axis in axes.items():
+            self._resize(group, name, draws // self.every[group], axis)
 
-    def verify(self, first: int, n: int) -> None:
-        """Read draws ``first .. first + n`` of this process's chains.
-
-        Raises:
-            DamagedError: If any of it is missing or not what was written.
-        """
-        for spec in self.specs:
-            rows = rows_of(spec.every, first, n)
-            if not rows.n:
-                continue
-            where = f"{spec.group}/{spec.name}, draws {first} to {first + n - 1}"
-            try:
-                array = self._array(spec.group, spec.name)
-                if array.shape[2] < rows.stop:
-                    raise DamagedError(f"{where}: not there")
-                length = array.chunks[2]
-                for row in range(rows.first - rows.first % length, rows.stop, length):
-                    place = (
-                        0,
-                        self._chains.start // array.chunks[1],
-                        row // length,
-                        *(0 for _ in spec.shape),
-                    )
-                    key = array.metadata.encode_chunk_key(place)
-                    if array.size and not (self.path / spec.group / spec.name / key).is_file():
-                        raise DamagedError(f"{where}: not there")
-                array[:, self._chains, rows.first : rows.stop]
-            except (ValueError, RuntimeError, OSError, KeyError) as error:
-                raise DamagedError(f"{where}: {error}") from error
-
-    def read(self, first: int, n: int) -> dict[str, np.ndarray]:
-        """Draws ``first .. first + n`` of this process's chains, by name; those with a row for every draw."""
+    def read(self, names: Collection[str], first: int, n: int) -> dict[str, np.ndarray]:
+        """Draws ``first .. first + n`` of this process's chains, by name, of arrays with a row for every draw."""
         return {
-            spec.name: self._array(spec.group, spec.name)[:, self._chains, first : first + n]
+            spec.name: self.array(spec.group, spec.name)[:, self.chains, first : first + n]
             for spec in self.specs
-            if spec.every == 1
+            if spec.name in names
         }
 
-    def _array(self, group: str, name: str) -> Any:
+    @property
+    def every(self) -> dict[str, int]:
+        """A row for every so many draws, by group."""
+        return {spec.group: spec.every for spec in self.specs}
+
+    def array(self, group: str, name: str) -> Any:
+        """An array, opened once."""
         if (group, name) not in self._arrays:
             # Chunks that hold nothing but the fill value are written as well: a missing one is damage.
             self._arrays[group, name] = zarr.open_array(
@@ -272,13 +252,18 @@ class RunStore:
         return self._arrays[group, name]
 
     def _resize(self, group: str, name: str, rows: int, axis: int) -> Any:
-        array = self._array(group, name)
+        array = self.array(group, name)
         if array.shape[axis] != rows:
             array.resize((*array.shape[:axis], rows, *array.shape[axis + 1 :]))
         return array
 
     def _grown(self, group: str, name: str, rows: int, axis: int) -> Any:
-        return self._resize(group, name, max(rows, self._array(group, name).shape[axis]), axis)
+        return self._resize(group, name, max(rows, self.array(group, name).shape[axis]), axis)
+
+
+def draw_numbers(every: int, first: int, stop: int) -> np.ndarray:
+    """Of rows, the numbers of the draws that they hold."""
+    return (np.arange(first, stop) + 1) * every - 1
 
 
 def _chunk_rows(every: int, segment: int) -> int:

@@ -100,7 +100,7 @@ def warm_up(
             learned = learn(run, q, done)
         seconds["warmup"] = spent + time.perf_counter() - clock.start
         stop = processes.any_of(host.stop())
-        if host.save is not None and done < plan.warmup:
+        if host.save is not None and (done < plan.warmup or stop):
             now = time.perf_counter()
             cheap = cost <= _SAVING_SHARE * (now - last_save)
             if stop or processes.agreed(bool, cheap):

@@ -1,32 +1,15 @@
 """Speed that no value test sees: a second run must compile nothing."""
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import chex
 import jax
 import numpy as np
 import pytest
+from compilations import compilations
 
 import hiddencodes as hc
 from hiddencodes.sampling import engine
-
-
-@contextmanager
-def compilations() -> Iterator[list[str]]:
-    """Collects the name of every compilation that XLA is asked for."""
-    seen: list[str] = []
-
-    def listen(event: str, duration: float, **kwargs: object) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(str(kwargs.get("fun_name", event)))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_the_listener_sees_compilations():
