@@ -124,6 +124,7 @@ from hiddencodes.sampling import sample as sample
 from hiddencodes.sampling import teacher_start as teacher_start
 from hiddencodes.sampling import tempered_smc as tempered_smc
 from hiddencodes.sampling import weight_observables as weight_observables
+from hiddencodes.sweep import open_sweep as open_sweep
 from hiddencodes.tasks import ImageSet as ImageSet
 from hiddencodes.tasks import Task as Task
 from hiddencodes.tasks import class_targets as class_targets

@@ -1,4 +1,4 @@
-"""The command line: ``hiddencodes run``, ``report``, ``study`` and ``reproduce``."""
+"""The command line: ``hiddencodes run``, ``sweep``, ``report``, ``study`` and ``reproduce``."""
 
 import os
 import sys
@@ -184,6 +184,50 @@ def _use_all_cores() -> None:
         "XLA_FLAGS", ""
     ):
         os.environ["JAX_NUM_CPU_DEVICES"] = str(len(os.sched_getaffinity(0)))
+
+
+@app.command()
+def sweep(
+    grid: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[GRID.toml]", help="A grid file: a study, and the values that its keys take."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the sweep; runs/<name of the file> if left out.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on with a folder, as the same command does.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for a scheduler's jobs.")] = True,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show a progress bar.")] = True,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")] = False,
+) -> None:
+    """Run a study at every point of a grid, in jobs of a scheduler or in processes on this machine.
+
+    Every point is a run folder. The same command goes on with what was interrupted, tries again what failed, and leaves alone what is
+    finished. Exit code 1: a point failed; 130: a point is not finished.
+    """
+    with _plain_errors(debug):
+        if (grid is None) == (resume is None) or (resume is not None and out is not None):
+            raise ValueError("expected a grid file and its --out, or the folder of a sweep as --resume")
+        from hiddencodes.rules import slug
+        from hiddencodes.sweep_file import load_grid
+        from hiddencodes.sweep_jobs import run_sweep
+        from hiddencodes.sweep_view import bar_of_points, print_points
+
+        loaded = None if grid is None else load_grid(grid)
+        folder = resume or out or Path("runs") / slug("sweep" if grid is None else grid.stem)
+        with bar_of_points(progress) as watch:
+            points = run_sweep(folder, loaded, wait=wait, watch=watch)
+        print_points(points)
+        typer.echo(folder)
+    states = {point.state for point in points}
+    if "failed" in states:
+        raise typer.Exit(1)
+    if states - {"finished"} and wait:
+        raise typer.Exit(130)
 
 
 @app.command()
