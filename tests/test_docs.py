@@ -12,7 +12,7 @@ from hiddencodes.cli import app
 from hiddencodes.study import parse_study
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/tutorial.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "docs/tutorial.md", "docs/long_runs.md", "CONTRIBUTING.md")
 
 
 def blocks(page: str, language: str) -> list[tuple[int, str]]:
@@ -36,6 +36,12 @@ def test_readme(capsys):
     namespace = execute("README.md")
     assert namespace["run"]["posterior"].sizes["chain"] == 4
     assert "redundant" in capsys.readouterr().out
+
+
+def test_long_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    execute("docs/long_runs.md")
+    assert capsys.readouterr().out.split() == ["80", "4"]
 
 
 def test_tutorial(capsys):
