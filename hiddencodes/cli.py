@@ -156,7 +156,6 @@ def run(
         given = load_study(study) if resume is not None and study is not None else None
         text = None if quick else built_in_study() if study is None else study.read_text(encoding="utf-8")
         loaded = loaded.quick() if quick else loaded
-        _use_all_cores()
         if distributed:
             import jax
 
@@ -173,17 +172,6 @@ def run(
                 folder = resume_study(resume, extend=extend, study=given, progress=show, verbose=progress)
         if first:
             _print_verdicts(folder)
-
-
-def _use_all_cores() -> None:
-    """A device per core where JAX would use the CPU: XLA does little of a program of many small operations in parallel.
-
-    Chains are spread over devices; the numbers do not depend on how many there are.
-    """
-    if "JAX_NUM_CPU_DEVICES" not in os.environ and "xla_force_host_platform" not in os.environ.get(
-        "XLA_FLAGS", ""
-    ):
-        os.environ["JAX_NUM_CPU_DEVICES"] = str(len(os.sched_getaffinity(0)))
 
 
 @app.command()
@@ -350,8 +338,21 @@ def _print_verdicts(folder: Path) -> None:
     typer.echo(folder / "report.html")
 
 
+def _use_all_cores() -> None:
+    """For ``run``: a device per core where JAX would use the CPU, since XLA does little of a program of many small operations in parallel.
+
+    JAX reads how many when it is imported, which was before this module was: the process becomes itself once more.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    told = "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host" in os.environ.get("XLA_FLAGS", "")
+    if sys.argv[1:2] == ["run"] and "--help" not in sys.argv and cores > 1 and not told:
+        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(cores)}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
 def main() -> None:
     """The console entry point."""
+    _use_all_cores()
     try:
         app()
     except KeyboardInterrupt:

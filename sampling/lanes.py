@@ -58,9 +58,10 @@ class Lanes:
         if self.mesh is None:
             return local
         specs = tuple(_BY_CHAIN if axis == "lane" else _WHOLE for axis in axes)
-        # Patterns are left to the compiler, which adds up what devices know of a sum over them.
+        # Patterns that are divided are left to the compiler, which adds up what devices know of a sum over them.
+        manual = {"chain"} if self.mesh.shape["pattern"] > 1 else {"chain", "pattern"}
         return jax.shard_map(
-            local, mesh=self.mesh, in_specs=specs, out_specs=_BY_CHAIN, axis_names={"chain"}, check_vma=False
+            local, mesh=self.mesh, in_specs=specs, out_specs=_BY_CHAIN, axis_names=manual, check_vma=False
         )
 
     def gather(self, tree: Any) -> Any:
@@ -122,6 +123,17 @@ def _batch(function: Callable[..., Any], axes: tuple[Axis, ...]) -> Callable[...
 def _loop(function: Callable[..., Any], axes: tuple[Axis, ...]) -> Callable[..., Any]:
     def over(inner: Callable[..., Any], mapped: tuple[bool, ...]) -> Callable[..., Any]:
         def run(*values: Any) -> Any:
+            first = next(
+                leaf for m, v in zip(mapped, values, strict=True) if m for leaf in jax.tree.leaves(v)
+            )
+            if first.shape[0] == 1:
+                # Not only shorter: on several devices XLA crashes while it compiles a nest of loops of one round (jaxlib 0.11.2).
+                alone = (
+                    jax.tree.map(lambda leaf: leaf[0], v) if m else v
+                    for m, v in zip(mapped, values, strict=True)
+                )
+                return jax.tree.map(lambda leaf: leaf[None], inner(*alone))
+
             def one(own: tuple[Any, ...]) -> Any:
                 taken = iter(own)
                 return inner(*(next(taken) if m else v for m, v in zip(mapped, values, strict=True)))

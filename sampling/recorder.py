@@ -113,6 +113,8 @@ class OnDisk:
                 if position > (1, 0):
                     self.store.truncate(position.done)
                     self.store.publish()
+                else:
+                    self.store.hide()
         processes.wait("resumed")
         return saved
 

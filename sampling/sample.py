@@ -123,7 +123,7 @@ def sample(
         FileExistsError: If ``out`` exists.
         BlockingIOError: If another process is sampling the run in ``out``.
         ChainsLostError: If more chains are lost than ``lost_share``.
-        KeyboardInterrupt: If the run is stopped before its first draw.
+        KeyboardInterrupt: If the run is stopped before its first draw, or when its last is already on disk.
         MemoryError: If the run would not fit, before anything is compiled.
 
     Example:
@@ -280,7 +280,11 @@ def sample(
         }
         if finished.draws < draws:
             warnings.warn(f"stopped after {finished.draws} of {draws} draws", UserWarning, stacklevel=2)
-        return recorder.finish(ends if path is not None else {**ends, **constants}, attrs)
+        run = recorder.finish(ends if path is not None else {**ends, **constants}, attrs)
+        if path is not None and finished.draws == draws and stop():
+            # Whoever called would go on with the next run; this one is whole, and on disk.
+            raise KeyboardInterrupt(f"stopped when all {draws} draws were in {path}")
+        return run
 
 
 def _lanes(

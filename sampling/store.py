@@ -148,7 +148,7 @@ class RunStore:
             chains_per_process: Chains per chunk.
         """
         n_seeds, n_chains = len(coords["seed"]), len(coords["chain"])
-        listing.hide(self.path, {"health", *(spec.group for spec in self.specs)})
+        self.hide()
         self._arrays.clear()
         with quiet():
             for group in dict.fromkeys(spec.group for spec in self.specs):
@@ -217,6 +217,10 @@ class RunStore:
         if not listing.show(self.path, shapes):
             with quiet():
                 zarr.consolidate_metadata(self.path)
+
+    def hide(self) -> None:
+        """Show readers no draws."""
+        listing.hide(self.path, {"health", *self.every})
 
     def truncate(self, draws: int) -> None:
         """Forget what comes after so many draws; readers stop seeing it first."""

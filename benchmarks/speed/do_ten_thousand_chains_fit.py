@@ -181,7 +181,10 @@ def main() -> None:
         expected = extrapolated(rows, chains) if len(rows) > 1 else None
         if expected:
             words = ", ".join(f"{name} {expected[name]:.0f} s" for name in PHASES)
-            print(f"expected of {chains} chains: {words}, peak {expected['peak_bytes'] / 1e9:.2f} GB", flush=True)
+            print(
+                f"expected of {chains} chains: {words}, peak {expected['peak_bytes'] / 1e9:.2f} GB",
+                flush=True,
+            )
         given = ("draws", "warmup", "sampler", "observables", "entries", "minutes")
         arguments = [x for name in given for x in (f"--{name}", str(getattr(options, name)))]
         arguments += ["--folder", options.folder] if options.folder else []

@@ -243,7 +243,9 @@ def main() -> None:
     if options.case:
         name, draws = options.case.split(",")
         posterior = network(options.width)
-        row = ours(posterior, int(draws)) if name == "ours" else peer(posterior, int(draws), options.peer_limit)
+        row = (
+            ours(posterior, int(draws)) if name == "ours" else peer(posterior, int(draws), options.peer_limit)
+        )
         row["peak_of_process"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(json.dumps(row))
         return

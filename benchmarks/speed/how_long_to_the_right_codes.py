@@ -162,7 +162,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.minutes, options.widths, options.warmup, options.first = 0.1, [10, 20], 40, 20
-        options.samplers = "moves"
+        options.samplers = "hmc"
     if options.case:
         print(json.dumps(measure(options.case, options)))
         return

@@ -53,8 +53,7 @@ class Warm(NamedTuple):
 class Peer(NamedTuple):
     """A sampler that is ready to draw all draws of a run, given an integer, the random seed.
 
-    ``lock_step``: lanes wait for the longest trajectory of a draw. ``shorter``: the same with few draws, where every run has a fixed cost
-    that the slope takes out.
+    ``lock_step``: lanes wait for the longest trajectory of a draw. ``shorter``: few draws, where the slope is to take out a fixed cost.
     """
 
     draw: Callable[[int], Drawn]
@@ -147,13 +146,12 @@ def blackjax_hmc(density: Density, q: jax.Array, step_size: float, steps: int, d
     """`blackjax.hmc`, its step vmapped over chains."""
     import blackjax
 
-    chains, dimension = q.shape
-    hmc = blackjax.hmc(density, step_size, jnp.ones(dimension), num_integration_steps=steps)
+    hmc = blackjax.hmc(density, step_size, jnp.ones(q.shape[1]), num_integration_steps=steps)
 
     def one_step(keys: jax.Array, states: Any) -> tuple[Any, jax.Array]:
-        return jax.vmap(hmc.step)(keys, states)[0], jnp.full(chains, steps)
+        return jax.vmap(hmc.step)(keys, states)[0], jnp.full(len(q), steps)
 
-    return _compiled(_loop(one_step, jax.vmap(hmc.init)(q), chains, draws), lock_step=False)
+    return _compiled(_loop(one_step, jax.vmap(hmc.init)(q), len(q), draws), lock_step=False)
 
 
 def one_step_size(density: Density, q: jax.Array, step_size: float) -> Warm:
@@ -205,11 +203,11 @@ def blackjax_mclmc(density: Density, q: jax.Array, draws: int, warmup: int) -> P
     keys = jax.random.split(jax.random.key(1), len(q))
     (start, tuned), cpu, _ = clocked(jax.jit(jax.vmap(tune)), keys, q)
 
-    def one_step(keys: jax.Array, states: Any) -> tuple[Any, jax.Array]:
-        def one(key: jax.Array, state: Any, parameters: Any) -> Any:
-            metric = {"inverse_mass_matrix": parameters.inverse_mass_matrix}
-            return blackjax.mclmc(density, parameters.L, parameters.step_size, **metric).step(key, state)[0]
+    def one(key: jax.Array, state: Any, tuning: Any) -> Any:
+        metric = {"inverse_mass_matrix": tuning.inverse_mass_matrix}
+        return blackjax.mclmc(density, tuning.L, tuning.step_size, **metric).step(key, state)[0]
 
+    def one_step(keys: jax.Array, states: Any) -> tuple[Any, jax.Array]:
         return jax.vmap(one)(keys, states, tuned), jnp.full(len(q), 2)
 
     return _compiled(_loop(one_step, start, len(q), draws), lock_step=False, cpu_before=cpu)
@@ -249,13 +247,10 @@ def tfp(density: Density, q: jax.Array, step_size: float, draws: int, steps: int
     """`tfp.mcmc.sample_chain` with its native batch of chains: HMC with that many leapfrog steps, or NUTS."""
     from tensorflow_probability.substrates.jax import mcmc
 
-    if steps is None:
-        kernel = mcmc.NoUTurnSampler(jax.vmap(density), step_size)
-    else:
-        kernel = mcmc.HamiltonianMonteCarlo(jax.vmap(density), step_size, steps)
-
-    def counts(_: Any, results: Any) -> jax.Array:
-        return results.leapfrogs_taken if steps is None else jnp.full(len(q), steps)
+    batch = jax.vmap(density)
+    hmc = mcmc.HamiltonianMonteCarlo(batch, step_size, steps) if steps else None
+    kernel = hmc or mcmc.NoUTurnSampler(batch, step_size)
+    counts = lambda _, results: jnp.full(len(q), steps) if steps else results.leapfrogs_taken
 
     @jax.jit
     def run(key: jax.Array) -> Drawn:
@@ -273,8 +268,7 @@ def _mile(problem: str, result: str) -> None:
 
     with np.load(problem) as file:
         given = {name: value if value.ndim else value.item() for name, value in file.items()}
-    density = density_of(Network(*(given[name] for name in Network._fields)))
-    q = jnp.asarray(given["q"])
+    density, q = density_of(Network(*(given[name] for name in Network._fields))), jnp.asarray(given["q"])
     np.testing.assert_allclose(jax.vmap(density)(q), given["expected"], rtol=1e-4)
     optimizer, gradient = optax.adamw(1e-2), jax.vmap(jax.grad(density))
 
@@ -285,14 +279,12 @@ def _mile(problem: str, result: str) -> None:
     members = jax.lax.fori_loop(0, given["epochs"], train, (q, optimizer.init(q)))[0]
     builder = SimpleNamespace(n_members=len(q), params_e=members, members=None, seed=given["number"])
     warm, cpu_before, _ = clocked(warmup_bde, builder, density, 1e-3, 0.5, 0.1, given["warmup"])
-    tuned, key = warm.parameters, jax.random.PRNGKey(given["number"])
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(q)))
+    tuning = (warm.parameters.L, warm.parameters.step_size, warm.parameters.sqrt_diag_cov)
+    key = jax.random.PRNGKey(given["number"])
+    start = (jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(q))), warm.state.position)
 
     def sample(draws: int) -> Any:
-        tuning = (tuned.L, tuned.step_size, tuned.sqrt_diag_cov)
-        return MileWrapper(density).sample_batched(keys, warm.state.position, draws, given["thin"], *tuning)[
-            0
-        ]
+        return MileWrapper(density).sample_batched(*start, draws, given["thin"], *tuning)[0]
 
     # Its loop is compiled anew for every run; the slope between two runs takes that out.
     draws, fewer = given["draws"], max(1, given["draws"] // 10)

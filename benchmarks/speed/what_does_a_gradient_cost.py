@@ -255,7 +255,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.rounds, options.warmup = 0.1, 2, 60
-        options.only = options.only or "^(ours|blackjax) hmc, 16"
+        options.only = options.only or "^(ours|blackjax) hmc, 16 gradients($|, loop)"
     posterior = lazy_posterior(options.patterns)
     density = peers.density_of(peers.network_of(posterior))
     q = jnp.zeros((CHAINS, posterior.mlp.n_parameters), jnp.float32)

@@ -72,7 +72,7 @@ def _kill(run: Path, to: Path, share: float, **settings: int) -> list[Path]:
     return copies
 
 
-@pytest.mark.parametrize("share", [0.008, pytest.param(0.1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.008, pytest.param(0.05, marks=pytest.mark.slow)])
 def test_what_a_killed_process_leaves_opens_and_goes_on(share, whole, tmp_path):
     """From the first file of the folder to the last."""
     copies = _kill(tmp_path / "run", tmp_path, share)
@@ -88,7 +88,7 @@ def test_what_a_killed_process_leaves_opens_and_goes_on(share, whole, tmp_path):
     assert seen == SETTINGS["draws"]
 
 
-@pytest.mark.parametrize("share", [0.004, pytest.param(0.06, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.004, pytest.param(0.03, marks=pytest.mark.slow)])
 def test_what_a_process_leaves_that_is_killed_while_it_extends_a_run(share, tmp_path):
     whole = sample(None, draws=31)
     sample(tmp_path / "run")
@@ -143,7 +143,7 @@ def test_kill_minus_nine_at_random_moments_of_one_run(kills, draws, samplers, tm
     assert_same(run, whole)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_kill_minus_nine_amid_the_writing(kills, samplers, tmp_path):
     whole = _uninterrupted(samplers, tmp_path / "whole", draws=33)  # a multiple of every third
     rng = np.random.default_rng(SEED)

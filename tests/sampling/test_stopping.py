@@ -81,8 +81,10 @@ def test_the_second_time_a_run_ends_at_once_and_goes_on_all_the_same(stage, whol
 
 
 def test_a_run_that_is_stopped_at_its_last_segment_is_complete(whole, tmp_path):
-    assert_same(sample(tmp_path / "run", progress=_signal_at("sampling", 20, signal.SIGINT)), whole)
+    with pytest.raises(KeyboardInterrupt, match="stopped when all 22 draws were in"):
+        sample(tmp_path / "run", progress=_signal_at("sampling", 20, signal.SIGINT))
     assert hc.open_run(tmp_path / "run").attrs["complete"] == 1
+    assert_same(sample(tmp_path / "run"), whole)
 
 
 def test_a_handler_that_python_did_not_install_stays(monkeypatch):
