@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--case", help="one sampler, as the script calls itself")
     options = parser.parse_args()
     if options.quick:
-        options.minutes, options.widths, options.warmup, options.first = 0.1, [10, 20], 40, 20
+        options.minutes, options.widths, options.warmup, options.first = 0.8, [10, 20], 40, 20
         options.samplers = "hmc"
     if options.case:
         print(json.dumps(measure(options.case, options)))
