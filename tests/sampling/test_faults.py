@@ -185,7 +185,8 @@ def test_nothing_that_was_pickled_is_loaded(run, whole, tmp_path, capfd):
     pickle.Unpickler(io.BytesIO(pickle.dumps(bomb))).load()
     (tmp_path / "exploded").unlink()  # it works
     archive = io.BytesIO()
-    np.savez(archive, **{"allow_pickle": True}, manifest=bomb)
+    executable = {"allow_pickle": True}
+    np.savez(archive, manifest=bomb, **executable)
     for content in (pickle.dumps(bomb), archive.getvalue()):
         _state(run, 16).write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
         with pytest.raises(DamagedError, match="pickle"):
