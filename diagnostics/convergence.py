@@ -14,6 +14,9 @@ from hiddencodes.diagnostics.run_access import chain_health, coordinate, dataset
 from hiddencodes.diagnostics.sampler_health import sampler_health, stuck_chains
 from hiddencodes.tasks.arguments import Number
 
+# Chains that a reason names; all of them are in `ConvergenceReport.excluded` and in the run.
+_NAMED = 8
+
 
 def convergence(
     run: xr.DataTree,
@@ -89,13 +92,13 @@ def convergence(
         reasons.append("no variable changes along the chains")
     stuck = stuck_chains(run, health.healthy)
     if stuck:
-        reasons.append(f"stuck: {', '.join(stuck)}")
+        reasons.append(f"stuck: {_listed(stuck)}")
     if len(health.excluded) > excluded_max:
-        reasons.append(f"left out: {', '.join(health.excluded)}")
+        reasons.append(f"left out: {_listed(health.excluded)}")
     if sampler.divergences is not None and sampler.divergences > divergences_max:
         reasons.append(f"{sampler.divergences} divergences")
     reasons.extend(_failures(rows, rhat_max, ess_min))
-    cautions = [f"left out: {', '.join(health.excluded)}"] if 0 < len(health.excluded) <= excluded_max else []
+    cautions = [f"left out: {_listed(health.excluded)}"] if 0 < len(health.excluded) <= excluded_max else []
     constant = sorted({row.variable for row in rows if 0 < row.constant == row.entries - len(row.undefined)})
     missing = [entry for row in rows for entry in row.undefined]
     if missing:
@@ -118,6 +121,12 @@ def convergence(
         starts=f"{starts} independent starts" + (f" ({how})" if how else ""),
         assessable=assessable,
     )
+
+
+def _listed(chains: tuple[str, ...]) -> str:
+    """Chains in words; of many the first."""
+    more = f" and {len(chains) - _NAMED} more" if len(chains) > _NAMED else ""
+    return ", ".join(chains[:_NAMED]) + more
 
 
 def _superchains(run: xr.DataTree, n_chain: int) -> Int[np.ndarray, " chain"]:

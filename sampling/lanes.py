@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -123,22 +124,18 @@ def _batch(function: Callable[..., Any], axes: tuple[Axis, ...]) -> Callable[...
 def _loop(function: Callable[..., Any], axes: tuple[Axis, ...]) -> Callable[..., Any]:
     def over(inner: Callable[..., Any], mapped: tuple[bool, ...]) -> Callable[..., Any]:
         def run(*values: Any) -> Any:
-            first = next(
-                leaf for m, v in zip(mapped, values, strict=True) if m for leaf in jax.tree.leaves(v)
-            )
-            if first.shape[0] == 1:
-                # Not only shorter: on several devices XLA crashes while it compiles a nest of loops of one round (jaxlib 0.11.2).
-                alone = (
-                    jax.tree.map(lambda leaf: leaf[0], v) if m else v
-                    for m, v in zip(mapped, values, strict=True)
-                )
-                return jax.tree.map(lambda leaf: leaf[None], inner(*alone))
+            leaves, structure = jax.tree.flatten([v for m, v in zip(mapped, values, strict=True) if m])
+            # Arrays without entries, such as an empty test set, stay outside: on several devices XLA crashes while it compiles a
+            # loop over them (jaxlib 0.11.2).
+            looped = [leaf for leaf in leaves if leaf.size]
 
-            def one(own: tuple[Any, ...]) -> Any:
+            def one(own: list[Any]) -> Any:
                 taken = iter(own)
-                return inner(*(next(taken) if m else v for m, v in zip(mapped, values, strict=True)))
+                mine = [next(taken) if leaf.size else jnp.zeros(leaf.shape[1:], leaf.dtype) for leaf in leaves]
+                of_this = iter(jax.tree.unflatten(structure, mine))
+                return inner(*(next(of_this) if m else v for m, v in zip(mapped, values, strict=True)))
 
-            return jax.lax.map(one, tuple(v for m, v in zip(mapped, values, strict=True) if m))
+            return jax.lax.map(one, looped)
 
         return run
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import psutil
 
+from hiddencodes.sampling.lanes import Lanes
 from hiddencodes.sampling.plan import Plan
 from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Network
@@ -14,6 +15,7 @@ from hiddencodes.sampling.target import Network
 # Copies of a position that a lane holds at once: position, gradient, momentum and proposal for HMC-like kernels, more for
 # NUTS, which keeps the ends of its subtrees; plus the adaptation's accumulators.
 _COPIES, _COPIES_PER_DOUBLING, _ADAPTATION_COPIES = 12, 3, 5
+_ONE_DEVICE = Lanes()
 # Matrices over patterns, and activations of the last layer, that a sweep of a move holds at once.
 _MATRICES_OF_MOVES, _ACTIVATIONS_OF_MOVES = 4, 4
 
@@ -89,7 +91,7 @@ def memory_budget(
     *,
     streamed: bool,
     moves: bool = False,
-    devices: int = 1,
+    how: Lanes = _ONE_DEVICE,
 ) -> MemoryBudget:
     """The budget of a run.
 
@@ -101,7 +103,7 @@ def memory_budget(
         dtype: Floating-point type.
         streamed: Whether draws go to disk segment by segment.
         moves: Whether there are sweeps; they run one after the other.
-        devices: How many devices hold chains.
+        how: Where and how lanes run: one after another they need the memory of one pass per device.
     """
     itemsize = np.dtype(dtype).itemsize
     mlp = target.mlp
@@ -122,15 +124,16 @@ def memory_budget(
         stored_weights = 2 * plan.chains * plan.draws * target.dimension * itemsize
     per_draw = draw_bytes(target, data, dtype) * plan.lanes
     swept = (_MATRICES_OF_MOVES * n_train + _ACTIVATIONS_OF_MOVES * mlp.width) * n_train if moves else 0
+    at_once = plan.lanes if how.batching == "vmap" else how.devices
     return MemoryBudget(
-        data=devices * _bytes(data),
+        data=how.devices * _bytes(data),
         chains=copies * target.dimension * itemsize * plan.lanes,
-        activations=patterns * per_pattern * itemsize * plan.lanes,
-        moves=swept * itemsize * plan.lanes,
+        activations=patterns * per_pattern * itemsize * at_once,
+        moves=swept * itemsize * at_once,
         segment=2 * plan.capacity * per_draw,
         trace=trace * per_draw + stored_weights,
         prior=prior,
-        available=_available(devices),
+        available=_available(how.devices),
     )
 
 

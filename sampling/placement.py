@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hiddencodes.sampling import engine, processes
@@ -75,12 +74,13 @@ def restored(run: Setup, saved: Checkpoint, lanes: Any, shared: Any) -> tuple[An
             raise ValueError("checkpoint: its arrays are not those of this run")
         trees.append(jax.tree.unflatten(structure, [np.asarray(a) for a in arrays[: len(leaves)]]))
     more = found[0][len(jax.tree.leaves(lanes)) :]
-    return run.how.spread(_as_jax(trees[0])), run.how.repeat(_as_jax(trees[1])), more
+    return run.how.spread(_as_jax(run, trees[0])), run.how.repeat(_as_jax(run, trees[1])), more
 
 
-def _as_jax(tree: Any) -> Any:
-    # What programs work in has to be theirs: they are given copies.
-    return jax.tree.map(lambda leaf: jnp.array(leaf), tree) if jax.process_count() == 1 else tree
+def _as_jax(run: Setup, tree: Any) -> Any:
+    # What programs work in has to be theirs: they are given copies. NumPy's, since copying on a device compiles a program for it.
+    copies = jax.tree.map(np.array, tree)
+    return copies if run.how.mesh is not None else jax.device_put(copies)
 
 
 def named(parameters: Any, saved: Checkpoint) -> list[Learned]:

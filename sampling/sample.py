@@ -213,7 +213,7 @@ def sample(
             dtype,
             streamed=path is not None,
             moves=bool(chosen_moves),
-            devices=how.devices,
+            how=how,
         )
         if verbose:
             print(budget, file=sys.stderr)

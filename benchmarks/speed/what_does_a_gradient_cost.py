@@ -12,7 +12,7 @@ Gradients are those that lanes needed; what lanes compute while they wait for ot
 each between two runs of the bare gradient; a ratio is that of a row to them. On a CPU the clock is CPU time of one core, elsewhere
 wall time. Of NumPyro the slope over the number of draws is taken, since every run compiles its loop anew; that fixed cost stands beside it.
 
-    python benchmarks/speed/what_does_a_gradient_cost.py [--patterns 512] [--seconds 2] [--rounds 7] [--quick] [--no-one-core]
+    python benchmarks/speed/what_does_a_gradient_cost.py [--patterns 512] [--seconds 2] [--rounds 7] [--only REGEX] [--quick]
 
 Writes ``results/what_does_a_gradient_cost_P64.DEVICE.json``. On any device it also measures `ceilings.py`, and says what share of them is used.
 """
