@@ -131,7 +131,9 @@ def _loop(function: Callable[..., Any], axes: tuple[Axis, ...]) -> Callable[...,
 
             def one(own: list[Any]) -> Any:
                 taken = iter(own)
-                mine = [next(taken) if leaf.size else jnp.zeros(leaf.shape[1:], leaf.dtype) for leaf in leaves]
+                mine = [
+                    next(taken) if leaf.size else jnp.zeros(leaf.shape[1:], leaf.dtype) for leaf in leaves
+                ]
                 of_this = iter(jax.tree.unflatten(structure, mine))
                 return inner(*(next(of_this) if m else v for m, v in zip(mapped, values, strict=True)))
 

@@ -16,7 +16,7 @@ from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
 
 # Draws of a segment: a twentieth of the run, unless its buffers would be too large or it would take too long to lose.
-_SEGMENTS, LARGEST_CAPACITY, _SECONDS_OF_SEGMENT = 20, 128, 10.0
+_SEGMENTS, LARGEST_CAPACITY, _SECONDS_OF_SEGMENT, _MOST_SECONDS_OF_SEGMENT = 20, 128, 10.0, 60.0
 
 
 class Progress(NamedTuple):
@@ -56,6 +56,7 @@ class Plan(NamedTuple):
         superchain: Number of the starting point of every chain (chain,).
         capacity: Most draws per segment: rows of the buffers on the device.
         segment: Draws per segment; None to choose it from the time that iterations of warm-up take.
+        worth: Draws that take as many bytes as a checkpoint.
     """
 
     seeds: np.ndarray
@@ -66,6 +67,7 @@ class Plan(NamedTuple):
     superchain: np.ndarray
     capacity: int
     segment: int | None = None
+    worth: int = 1
 
     @property
     def lanes(self) -> int:
@@ -85,7 +87,10 @@ def segment_length(plan: Plan, intervals: tuple[int, ...], per_iteration: float 
         return min(plan.segment, plan.capacity)
     n = min(-(-plan.draws // _SEGMENTS), plan.capacity)
     if per_iteration is not None:
-        n = min(n, max(1, int(_SECONDS_OF_SEGMENT / (per_iteration * plan.thin))))
+        at_once = per_iteration * plan.thin
+        # Long enough for a checkpoint not to outweigh the draws that it follows, unless that is more than one wants to lose.
+        worth = min(plan.worth, int(_MOST_SECONDS_OF_SEGMENT / at_once))
+        n = min(n, max(1, worth, int(_SECONDS_OF_SEGMENT / at_once)))
     common = int(np.lcm.reduce(intervals))
     return max(common, n // common * common) if common <= plan.capacity else n
 

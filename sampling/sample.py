@@ -196,7 +196,9 @@ def sample(
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
         # Powers of two, so that runs of other lengths share programs.
         rows = min(1 << (draws - 1).bit_length(), LARGEST_CAPACITY, int(_SEGMENT_BYTES // per_draw))
-        plan = plan._replace(capacity=max(1, rows))
+        # Position and gradient of every chain are in a checkpoint.
+        worth = -(-2 * target.dimension * dtype.itemsize * plan.lanes // per_draw)
+        plan = plan._replace(capacity=max(1, rows), worth=worth)
         tuned = chosen if isinstance(chosen, Sampler) else chosen.as_sampler()
         temperature = np.asarray([p.temperature for p in originals], float)
         numpyro = isinstance(chosen, NumPyroNUTS)

@@ -8,7 +8,7 @@ smaller numbers of chains are extrapolated to the next one before it begins. Cha
 what is asked is whether such a run can be made, kept and judged.
 
     python benchmarks/speed/do_ten_thousand_chains_fit.py [--chains 100 1000 10000] [--draws 1000] [--warmup 300]
-        [--sampler mala] [--observables few] [--minutes 25] [--entries 32] [--quick]
+        [--patterns 100] [--width 16] [--depth 4] [--sampler mala] [--observables few] [--minutes 25] [--entries 32] [--quick]
 """
 
 import argparse
@@ -42,9 +42,9 @@ FEW = ("log_density", "train_loss", "kernel_diagonal", "kernel_blocks", "test_pr
 PHASES = ("compile", "warmup", "sampling", "end", "report")
 
 
-def network() -> hc.Posterior:
-    task = hc.gaussian_clusters(PATTERNS, (0.5, 0.5), n_inputs=5, n_test=2)
-    mlp = hc.MLP(task.n_inputs, task.n_outputs, WIDTH, DEPTH, hc.tanh, hc.ntk)
+def network(patterns: int, width: int, depth: int) -> hc.Posterior:
+    task = hc.gaussian_clusters(patterns, (0.5, 0.5), n_inputs=5, n_test=2)
+    mlp = hc.MLP(task.n_inputs, task.n_outputs, width, depth, hc.tanh, hc.ntk)
     return hc.Posterior(mlp, task, temperature=TEMPERATURE)
 
 
@@ -84,7 +84,7 @@ class Phases:
 
 def measure(chains: int, options: argparse.Namespace) -> dict[str, Any]:
     """One run and its report."""
-    posterior = network()
+    posterior = network(options.patterns, options.width, options.depth)
     phases, begin = Phases(), time.perf_counter()
     names = FEW if options.observables == "few" else None
     observables = hc.default_observables(posterior.likelihood, posterior.task.n_test)
@@ -161,6 +161,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--chains", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--patterns", type=int, default=PATTERNS)
+    parser.add_argument("--width", type=int, default=WIDTH)
+    parser.add_argument("--depth", type=int, default=DEPTH)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--warmup", type=int, default=300)
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="mala")
@@ -185,7 +188,17 @@ def main() -> None:
                 f"expected of {chains} chains: {words}, peak {expected['peak_bytes'] / 1e9:.2f} GB",
                 flush=True,
             )
-        given = ("draws", "warmup", "sampler", "observables", "entries", "minutes")
+        given = (
+            "patterns",
+            "width",
+            "depth",
+            "draws",
+            "warmup",
+            "sampler",
+            "observables",
+            "entries",
+            "minutes",
+        )
         arguments = [x for name in given for x in (f"--{name}", str(getattr(options, name)))]
         arguments += ["--folder", options.folder] if options.folder else []
         command = [sys.executable, __file__, "--case", str(chains), *arguments]
@@ -199,9 +212,9 @@ def main() -> None:
             flush=True,
         )
     settings = {
-        "patterns": PATTERNS,
-        "width": WIDTH,
-        "depth": DEPTH,
+        "patterns": options.patterns,
+        "width": options.width,
+        "depth": options.depth,
         "temperature": TEMPERATURE,
         "warmup": options.warmup,
         "sampler": options.sampler,
