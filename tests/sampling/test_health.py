@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hiddencodes as hc
@@ -23,6 +23,7 @@ def after(finite: list[bool], moved: list[bool], diverging: list[bool]) -> tuple
     return int(found[0, 0]), int(since[0, 0])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.booleans()] * 3), min_size=1, max_size=12))
 def test_short_histories_are_judged_by_finiteness_alone(history):
     finite, moved, diverging = (list(flags) for flags in zip(*history, strict=True))

@@ -3,7 +3,7 @@
 import arviz as az
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiddencodes.sampling.monitor import Monitor
@@ -18,6 +18,7 @@ def split_r_hat(x: np.ndarray) -> float:
     return float(np.sqrt(((half - 1) / half * within + between / half) / within))
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(1, 8).map(lambda k: 2 * k), shift=st.floats(-3, 3))
 def test_sums_of_segments_give_the_r_hat_of_all_draws(seed, blocks, shift):
     x = np.random.default_rng(seed).standard_normal((1, 4, 5 * blocks))
