@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import arviz as az
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -72,7 +73,11 @@ def test_tutorial(capsys):
     lazy = n["hc"].coding_scheme(n["lazy_run"])
     assert lazy.scheme == "lazy"
     assert lazy.decision.feature_learning.value < 0.1
-    assert n["difference"] < 0.2 * n["predicted"].variance_test.max() ** 0.5
+    # Five Monte-Carlo standard errors; the networks' finite width is within them.
+    predictions = n["lazy_run"]["posterior"].to_dataset()[["test_predictions"]]
+    error = az.mcse(predictions, sample_dims=["seed", "chain", "draw"])["test_predictions"].values.max()
+    assert n["difference"] < 5 * error
+    assert n["difference"] < n["predicted"].variance_test.max() ** 0.5
     # Section 8: the same density, up to rounding of a sum of some thousand terms.
     assert abs(n["numpyro_value"] / n["posterior"].log_density(n["params"]) - 1) < 1e-12
     assert "redundant" in capsys.readouterr().out

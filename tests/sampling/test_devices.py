@@ -55,9 +55,8 @@ def short_run(
 def elsewhere(path: Path, devices: int, processes: int = 1, **options) -> list[list]:
     """The same run in other processes, with that many devices each: what each of them says."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    environment = {
-        **os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu",
-    }  # fmt: skip
+    own = {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"} | own
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1]) if processes > 1 else ""
