@@ -106,7 +106,7 @@ def sample(
         segment: Draws per segment; None for a twentieth of the run, at most 128 draws, 10 s and 64 MB of observables.
         batching: How the chains of one device run: ``"vmap"``, all at once, ``"loop"``, one after another, or ``"auto"``, what
             a short measurement at the beginning finds faster (attribute ``batching`` of the run). Of ``"loop"`` every chain's
-            numbers are the same bit for bit on any number of devices; the two differ by rounding.
+            numbers are the same bit for bit on any number of devices above one; the two differ by rounding.
         pattern_devices: Devices that share the training patterns of the same chains, for tasks too large for one.
         lost_share: Share of the chains that may be lost (not finite, stuck or diverging); when it is exceeded the run ends.
         memory_limit: Bytes the run may use; None for all that is free.

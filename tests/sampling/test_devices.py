@@ -40,7 +40,7 @@ def short_run(
     """A run whose chains have not yet had the time to amplify rounding.
 
     On one device the compiler multiplies constants that follow each other, such as the scale of a layer and that of its error
-    function. With 16 inputs the scale is a power of two, and nothing is rounded.
+    function; on several it does not, whatever their number.
     """
     task = hc.orthogonal_classes(n_train=8, n_test=4, n_inputs=n_inputs)
     mlp = hc.MLP(task.n_inputs, task.n_outputs, 6, 1, hc.sigmoidal, hc.mean_field)
@@ -87,18 +87,18 @@ def assert_the_same_run(path: Path, expected, rtol: float = 0.0) -> None:
 
 
 @pytest.fixture(scope="module")
-def on_one_device(tmp_path_factory):
+def on_two_devices(tmp_path_factory):
     path = tmp_path_factory.mktemp("one") / "run.zarr"
-    assert elsewhere(path, 1)[0][:2] == [1, 1]
+    assert elsewhere(path, 2)[0][:2] == [2, 1]
     return hc.open_run(path)
 
 
-def test_eight_devices_give_the_numbers_of_one_bit_for_bit(on_one_device, tmp_path):
+def test_eight_devices_give_the_numbers_of_two_bit_for_bit(on_two_devices, tmp_path):
     """Chains one after another: the arithmetic of a chain does not know how many there are beside it."""
     [[devices, processes, compiled]] = elsewhere(tmp_path / "run.zarr", 8)
     assert (devices, processes) == (8, 1)
     assert sorted(compiled) == ["jit(_sampling_segment)", "jit(_warmup_segment)"]
-    assert_the_same_run(tmp_path / "run.zarr", on_one_device)
+    assert_the_same_run(tmp_path / "run.zarr", on_two_devices)
 
 
 @pytest.mark.slow
@@ -109,17 +109,17 @@ def test_numbers_of_devices_agree_bit_for_bit_where_one_device_differs(tmp_path)
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one_bit_for_bit(on_one_device, tmp_path):
+def test_two_processes_give_the_numbers_of_two_devices_bit_for_bit(on_two_devices, tmp_path):
     said = elsewhere(tmp_path / "run.zarr", 1, processes=2)
     assert [(devices, processes) for devices, processes, _ in said] == [(2, 2)] * 2
-    assert_the_same_run(tmp_path / "run.zarr", on_one_device)
+    assert_the_same_run(tmp_path / "run.zarr", on_two_devices)
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_goes_on_in_one(on_one_device, tmp_path):
+def test_a_run_of_two_processes_goes_on_in_one(on_two_devices, tmp_path):
     elsewhere(tmp_path / "run.zarr", 1, processes=2, draws=7)
-    assert elsewhere(tmp_path / "run.zarr", 1)[0][:2] == [1, 1]
-    assert_the_same_run(tmp_path / "run.zarr", on_one_device)
+    assert elsewhere(tmp_path / "run.zarr", 2)[0][:2] == [2, 1]
+    assert_the_same_run(tmp_path / "run.zarr", on_two_devices)
 
 
 @pytest.mark.slow
