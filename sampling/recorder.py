@@ -83,6 +83,7 @@ class OnDisk:
         if self._process == 0:
             with self._writing():
                 checkpoint.clear(self.path)
+                self._tidy()
                 listing.begin(self.path, self._attrs(attrs, complete=0))
                 for old in self.path.iterdir():
                     if (old / "zarr.json").is_file():
@@ -109,6 +110,8 @@ class OnDisk:
         if self._process == 0:
             with self._writing():
                 if position < (1, self.plan.draws):
+                    # The end of a run that is gone on with is not its end.
+                    listing.set_attributes(self.path, complete=0)
                     self._tidy()
                 if position > (1, 0):
                     self.store.truncate(position.done)
@@ -180,10 +183,9 @@ class OnDisk:
             raise OSError(error.errno, reason, str(self.path)) from error
 
     def _tidy(self) -> None:
-        """The end of a run that is gone on with is not its end, and nobody finishes what killed processes were writing."""
-        listing.set_attributes(self.path, complete=0)
+        """Nobody finishes what processes were writing that were killed."""
         for left in self.path.rglob("*.partial"):
-            left.unlink()
+            left.unlink(missing_ok=True)
 
     def _newest(self) -> tuple[int, int] | None:
         """The newest position whose checkpoint and draws are what was written; says which are not.

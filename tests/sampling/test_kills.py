@@ -85,6 +85,7 @@ def test_what_a_killed_process_leaves_opens_and_goes_on(share, whole, tmp_path):
             assert draws >= seen
             seen = draws
         assert_same(sample(copy), whole)
+        assert not list(copy.rglob("*.partial"))
     assert seen == SETTINGS["draws"]
 
 
