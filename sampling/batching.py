@@ -10,7 +10,7 @@ import numpy as np
 
 from hiddencodes.sampling import processes
 from hiddencodes.sampling.lanes import Batching, Lanes
-from hiddencodes.sampling.target import Target, log_density
+from hiddencodes.sampling.target import Density, Target
 
 # Shorter runs do not earn back what the measurement costs, two small compilations.
 LEAST_ITERATIONS = 1000
@@ -24,7 +24,7 @@ _chosen: dict[Any, Batching] = {}
 @partial(jax.jit, static_argnames=("how", "target"))
 def _gradients(how: Lanes, target: Target, repeats: Any, q: Any, data: Any, beta: Any) -> Any:
     def lane(q: Any, data: Any, beta: Any, repeats: Any) -> Any:
-        value_and_grad = jax.value_and_grad(log_density(target, data, jnp.ones_like(q), beta))
+        value_and_grad = jax.value_and_grad(Density(target, data, jnp.ones_like(q), beta))
 
         def body(_: Any, carry: Any) -> Any:
             q, total = carry

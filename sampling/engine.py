@@ -21,7 +21,7 @@ from hiddencodes.sampling.lanes import Lanes
 from hiddencodes.sampling.move import Move, MoveInfo
 from hiddencodes.sampling.sampler import Sampler, StepInfo
 from hiddencodes.sampling.sweeps import Sweeps, is_due, no_counts, sweep_lanes
-from hiddencodes.sampling.target import Target, log_density, recorded
+from hiddencodes.sampling.target import Density, Target, recorded
 
 # Folded into a lane's key after the number of the draw: the stream from which what is not sampled is drawn.
 _OBSERVE = np.uint32(2**32 - 1)
@@ -88,7 +88,7 @@ def _step_lanes(
         iteration: Array,
         steps: Array,
     ) -> tuple[Any, StepInfo]:
-        density = log_density(target, data, scale, beta)
+        density = Density(target, data, scale, beta)
         return sampler.step(
             jax.random.fold_in(key, iteration), state, density, step_size, steps, sampler.max_steps
         )
@@ -107,7 +107,7 @@ def _init_lanes(
     inverse_temperature: Array,
 ) -> Any:
     def lane(q: Array, data: Any, scale: Array, beta: Array) -> Any:
-        return sampler.init(q / scale, log_density(target, data, scale, beta))
+        return sampler.init(q / scale, Density(target, data, scale, beta))
 
     return how.over(lane, "lane", "seed", "seed", "seed")(q, data, scale, inverse_temperature)
 

@@ -6,10 +6,11 @@ import blackjax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from hiddencodes.sampling import leapfrog
 from hiddencodes.sampling.sampler import LogDensity, Sampler, StepInfo
 
 # BlackJAX annotates the arrays of its states and reports as float and bool.
-_kernel: Any = blackjax.hmc.build_kernel()
+_kernel: Any = blackjax.hmc.build_kernel(leapfrog.hand_over, build_proposal=leapfrog.proposal)
 
 
 def quarter_power_step(dimension: int) -> float:

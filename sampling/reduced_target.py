@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,13 +61,19 @@ class ReducedTarget:
 
     def hidden(self, q: Float[Array, " dimension"], data: PosteriorData) -> tuple[Array, ...]:
         """Activations of every hidden layer on the training patterns, (pattern, unit) each."""
-        return self._forward(self._params(q, data), data).postactivations
+        return self._forward(self.params(q, data), data).postactivations
 
     def log_likelihood(
         self, q: Float[Array, " dimension"], data: PosteriorData, inverse_temperature: Float[Array, ""]
     ) -> Float[Array, ""]:
         """Minus the training loss over the temperature, or its exponential averaged over the readout's prior."""
-        activations = self._forward(self._params(q, data), data)
+        return self.log_likelihood_of(self.params(q, data), data, inverse_temperature)
+
+    def log_likelihood_of(
+        self, params: Params, data: PosteriorData, inverse_temperature: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """The same for given weights."""
+        activations = self._forward(params, data)
         y = jnp.asarray(data.y_train)
         if not self.readout_integrated:
             loss = self.likelihood.loss(activations.output, y, jnp.asarray(data.labels_train))
@@ -79,7 +86,7 @@ class ReducedTarget:
         self, q: Float[Array, " dimension"], data: PosteriorData, key: PRNGKeyArray
     ) -> dict[str, Array]:
         """All observables, with the weights of other inputs and an integrated readout drawn from their exact laws."""
-        params = self._params(q, data)
+        params = self.params(q, data)
         input_key, readout_key = jax.random.split(key)
         along = params["hidden_1"]["kernel"]
         if self.readout_integrated:
@@ -95,13 +102,16 @@ class ReducedTarget:
             params = {**params, "hidden_1": {**params["hidden_1"], "kernel": kernel}}
         return observe(NetworkTarget(self.mlp, self.likelihood, self.observables), params, data)
 
-    def _params(self, q: Float[Array, " dimension"], data: PosteriorData) -> Params:
-        """The weights that are sampled."""
-        weights = unflatten(self.shapes(), q)
+    def prior_std(self, data: PosteriorData) -> Any:
+        """Weights per unit of q, of the weights that are sampled."""
         return {
-            layer: {leaf: value * data.prior_std[layer][leaf] for leaf, value in leaves.items()}
-            for layer, leaves in weights.items()
+            layer: {leaf: data.prior_std[layer][leaf] for leaf in leaves}
+            for layer, leaves in self.shapes().items()
         }
+
+    def params(self, q: Float[Array, " dimension"], data: PosteriorData) -> Params:
+        """The weights that are sampled."""
+        return jax.tree.map(jnp.multiply, unflatten(self.shapes(), q), self.prior_std(data))
 
     def _forward(self, params: Params, data: PosteriorData) -> Activations:
         """The forward pass on the training set."""

@@ -1,8 +1,7 @@
 """What the engine samples: a standard Gaussian prior times a tempered likelihood, in flat whitened coordinates."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +44,7 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
 class Network(Target, Protocol):
     """A target that is a network: what `hiddencodes.sampling.sample` samples."""
 
@@ -60,6 +60,16 @@ class Network(Target, Protocol):
 
     def shapes(self) -> Shapes:
         """The shapes of the weights that are sampled."""
+        ...
+
+    def prior_std(self, data: PosteriorData) -> Any:
+        """Weights per unit of q: a number for every array of weights that is sampled."""
+        ...
+
+    def log_likelihood_of(
+        self, params: Params, data: PosteriorData, inverse_temperature: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """The log-likelihood of weights, ``log_likelihood(q)`` with ``params = prior_std * q``."""
         ...
 
     def hidden(self, q: Float[Array, " dimension"], data: PosteriorData) -> tuple[Array, ...]:
@@ -83,16 +93,25 @@ def observed_names(target: Target) -> tuple[str, ...]:
     return tuple(o.name for o in observables)
 
 
-def log_density(
-    target: Target, data: Any, scale: Float[Array, " dimension"], inverse_temperature: Float[Array, ""]
-) -> Callable[[Array], Array]:
-    """The log-density in preconditioned coordinates u with ``q = scale * u``."""
+class Density(NamedTuple):
+    """The log-density in preconditioned coordinates u with ``q = scale * u``: a function of u that says what it is made of.
 
-    def function(u: Float[Array, " dimension"]) -> Float[Array, ""]:
-        q = scale * u
-        return -0.5 * jnp.vdot(q, q) + target.log_likelihood(q, data, inverse_temperature)
+    Attributes:
+        target: What is sampled.
+        data: Its data.
+        scale: The metric.
+        inverse_temperature: 1/T.
+    """
 
-    return function
+    target: Target
+    data: Any
+    scale: Float[Array, " dimension"]
+    inverse_temperature: Float[Array, ""]
+
+    def __call__(self, u: Float[Array, " dimension"]) -> Float[Array, ""]:
+        """The log-density at u."""
+        q = self.scale * u
+        return -0.5 * jnp.vdot(q, q) + self.target.log_likelihood(q, self.data, self.inverse_temperature)
 
 
 def exchangeable(mlp: MLP, shapes: Shapes) -> Int[np.ndarray, " dimension"]:
@@ -112,6 +131,11 @@ def exchangeable(mlp: MLP, shapes: Shapes) -> Int[np.ndarray, " dimension"]:
             ids[shape.name][leaf] = used + group
             used += int(group.max()) + 1
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(ids)])
+
+
+def flatten(weights: Any) -> Float[Array, " dimension"]:
+    """The inverse of `unflatten`."""
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(weights)])
 
 
 def unflatten(shapes: Shapes, q: Float[Array, " dimension"]) -> Params:
@@ -150,16 +174,25 @@ class NetworkTarget:
         """See `exchangeable`."""
         return exchangeable(self.mlp, weight_shapes(self.mlp))
 
+    def prior_std(self, data: PosteriorData) -> Any:
+        """Weights per unit of q."""
+        return data.prior_std
+
     def params(self, q: Float[Array, " dimension"], data: PosteriorData) -> Params:
         """The weights at q."""
-        weights = unflatten(weight_shapes(self.mlp), q)
-        return jax.tree.map(lambda leaf, s: leaf * s, weights, data.prior_std)
+        return jax.tree.map(jnp.multiply, unflatten(weight_shapes(self.mlp), q), self.prior_std(data))
 
     def log_likelihood(
         self, q: Float[Array, " dimension"], data: PosteriorData, inverse_temperature: Float[Array, ""]
     ) -> Float[Array, ""]:
         """Minus the training loss over the temperature."""
-        return -inverse_temperature * train_loss(self.mlp, self.likelihood, self.params(q, data), data)[0]
+        return self.log_likelihood_of(self.params(q, data), data, inverse_temperature)
+
+    def log_likelihood_of(
+        self, params: Params, data: PosteriorData, inverse_temperature: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """Minus the training loss of weights over the temperature."""
+        return -inverse_temperature * train_loss(self.mlp, self.likelihood, params, data)[0]
 
     def hidden(self, q: Float[Array, " dimension"], data: PosteriorData) -> tuple[Array, ...]:
         """Activations of every hidden layer on the training patterns, (pattern, unit) each."""

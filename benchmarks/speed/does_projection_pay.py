@@ -16,7 +16,7 @@ from timed import write_result
 
 import hiddencodes as hc
 from hiddencodes.sampling.problem import problem
-from hiddencodes.sampling.target import log_density
+from hiddencodes.sampling.target import Density
 
 CHAINS, WIDTH, ROUNDS = 8, 200, 400
 
@@ -27,7 +27,7 @@ def gradient(posterior):
     data = jax.tree.map(lambda leaf: leaf[0], setting.data(np.dtype("float32")))
     target = setting.target
     scale = jnp.ones(target.dimension, jnp.float32)
-    density = lambda q: log_density(target, data, scale, 1.0 / data.temperature)(q)
+    density = Density(target, data, scale, 1.0 / data.temperature)
     q = jax.random.normal(jax.random.key(0), (CHAINS, target.dimension), jnp.float32)
     return jax.jit(jax.vmap(jax.grad(density))), q
 

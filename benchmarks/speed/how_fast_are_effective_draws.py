@@ -43,8 +43,8 @@ from peers import Density, cost_of
 from timed import orthogonal_posterior, timed_sample, write_result
 
 import hiddencodes as hc
+from hiddencodes.sampling import target as sampled
 from hiddencodes.sampling.problem import problem
-from hiddencodes.sampling.target import log_density
 
 LARGEST_RHAT = 1.05
 
@@ -107,7 +107,7 @@ def observer(posterior: hc.Posterior, density: Density, q: jax.Array) -> Callabl
     """The invariants that `hc.sample` stores, of whitened positions (chain, draw, dimension), if it samples that density."""
     setting = problem([posterior], None)
     target, data = setting.target, jax.tree.map(lambda leaf: leaf[0], setting.data(np.dtype("float32")))
-    own = log_density(target, data, jnp.ones(q.shape[1]), 1.0 / data.temperature)
+    own = sampled.Density(target, data, jnp.ones(q.shape[1]), 1.0 / data.temperature)
     np.testing.assert_allclose(jax.vmap(density)(q), jax.vmap(own)(q), rtol=1e-4)
     invariant = [o.name for o in target.observables if o.invariant]
     of_chains = jax.vmap(lambda q: target.observe(q, data, jax.random.key(0)))

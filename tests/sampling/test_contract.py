@@ -13,7 +13,7 @@ import hiddencodes as hc
 from hiddencodes.sampling.numpyro_nuts import run_model
 from hiddencodes.sampling.plan import Host, Plan, Setup
 from hiddencodes.sampling.run_chains import run_chains
-from hiddencodes.sampling.target import log_density
+from hiddencodes.sampling.target import Density
 
 SAMPLERS = {
     "hmc": hc.hmc(),
@@ -32,7 +32,7 @@ def test_step_keeps_shapes_and_types_under_jit_and_vmap(name, dtype):
         sampler, target = SAMPLERS[name], GaussianTarget(DIMENSION)
         (a, c), _, _ = gaussian_data(1, DIMENSION)
         data = (jnp.asarray(a[0], dtype), jnp.asarray(c[0], dtype))
-        density = log_density(target, data, jnp.ones(DIMENSION, dtype), jnp.ones((), dtype))
+        density = Density(target, data, jnp.ones(DIMENSION, dtype), jnp.ones((), dtype))
 
         @jax.jit
         def step(key, position):

@@ -21,7 +21,7 @@ from hiddencodes.models.reductions import Reduced
 from hiddencodes.sampling import unit_density
 from hiddencodes.sampling.problem import stack_data
 from hiddencodes.sampling.reduced_target import reduced_target
-from hiddencodes.sampling.target import NetworkTarget, log_density
+from hiddencodes.sampling.target import Density, NetworkTarget
 
 CHAINS, STEPS, INDEPENDENT = 256, 100, 100_000
 # Outputs then vary more than the noise: the posterior is far from the prior, and chains still forget their data in a few steps.
@@ -136,7 +136,7 @@ def local(sampler: hc.Sampler, step_size: float, most: int) -> Callable:
     """A transition with a random number of integration steps."""
 
     def transition(target, key, q, data, how):
-        density = log_density(target, data, jnp.ones_like(q), 1.0 / (how["heat"] * data.temperature))
+        density = Density(target, data, jnp.ones_like(q), 1.0 / (how["heat"] * data.temperature))
         steps_key, key = jax.random.split(key)
         n_steps = jax.random.randint(steps_key, (), 1, most + 1, jnp.int32)
         size = jnp.asarray(step_size) * how["stretch"]
