@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base.array import array_stats
 from jaxtyping import Bool, Float, Int
 
+from hiddencodes.diagnostics.chain_statistics import assess
 from hiddencodes.diagnostics.convergence_report import ConvergenceReport, VariableSummary, Worst
 from hiddencodes.diagnostics.run_access import chain_health, coordinate, dataset, seed_names, undefined
 from hiddencodes.diagnostics.sampler_health import sampler_health, stuck_chains
@@ -191,16 +191,11 @@ def _summary(
         i = int(pick(values))
         return Worst(float(values[i]), label(int(chosen[i])))
 
-    y = x[chosen]
-    members, ids = _equal_superchains(superchain[keep])
-    stats = cast("Any", array_stats)  # arviz_stats has no annotations
-    # A chain that stands still among moving ones has no variance to divide by: its R-hat is rightly infinite.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rhat = worst(stats.rhat(y), np.argmax)
-        nested = worst(stats.rhat_nested(y[:, members], superchain_ids=ids), np.argmax)
-        bulk = worst(stats.ess(y, method="bulk"), np.argmin)
-        tail = worst(stats.ess(y, method="tail", prob=(0.05, 0.95)), np.argmin)
-        mcse = worst(stats.mcse(y, method="mean"), np.argmax)
+    # One by one: at their rank normalization alone, entries of many chains at once would take several times the memory of their values.
+    found = np.asarray([assess(x[i], superchain[keep]) for i in chosen]).reshape(-1, 5)
+    rhat, nested = (worst(found[:, i], np.argmax) for i in (0, 1))
+    bulk, tail = (worst(found[:, i], np.argmin) for i in (2, 3))
+    mcse = worst(found[:, 4], np.argmax)
     if frozen.any():
         stuck = label(int(np.flatnonzero(frozen)[0]))
         rhat, nested = Worst(math.inf, stuck), Worst(math.inf, stuck)
@@ -233,11 +228,3 @@ def _screen(x: Float[np.ndarray, "entry chain draw"]) -> Float[np.ndarray, " ent
         ratio = np.divide(between, within, out=np.full(len(x), np.inf), where=within > 0)
         scores = np.maximum(scores, np.where((between == 0) & (within == 0), 0.0, ratio))
     return scores
-
-
-def _equal_superchains(
-    superchain: Int[np.ndarray, " chain"],
-) -> tuple[Int[np.ndarray, " member"], Int[np.ndarray, " member"]]:
-    ids, counts = np.unique(superchain, return_counts=True)
-    members = np.concatenate([np.flatnonzero(superchain == i)[: counts.min()] for i in ids])
-    return members, np.repeat(np.arange(len(ids)), counts.min())

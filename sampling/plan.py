@@ -16,7 +16,10 @@ from hiddencodes.sampling.sampler import Sampler
 from hiddencodes.sampling.target import Target
 
 # Draws of a segment: a twentieth of the run, unless its buffers would be too large or it would take too long to lose.
-_SEGMENTS, LARGEST_CAPACITY, _SECONDS_OF_SEGMENT, _MOST_SECONDS_OF_SEGMENT = 20, 128, 10.0, 60.0
+_SEGMENTS, _SECONDS_OF_SEGMENT, _MOST_SECONDS_OF_SEGMENT = 20, 10.0, 60.0
+# Files are opened, checked and synchronized once per segment, a tenth of a second: draws to disk come in larger pieces.
+LARGEST_CAPACITY = {"in memory": 128, "on disk": 1024}
+SECONDS_WORTH_WRITING = 2.0
 
 
 class Progress(NamedTuple):
@@ -57,6 +60,7 @@ class Plan(NamedTuple):
         capacity: Most draws per segment: rows of the buffers on the device.
         segment: Draws per segment; None to choose it from the time that iterations of warm-up take.
         worth: Draws that take as many bytes as a checkpoint.
+        least_seconds: A segment takes at least as long, if its draws fit into the buffers.
     """
 
     seeds: np.ndarray
@@ -68,6 +72,7 @@ class Plan(NamedTuple):
     capacity: int
     segment: int | None = None
     worth: int = 1
+    least_seconds: float = 0.0
 
     @property
     def lanes(self) -> int:
@@ -90,6 +95,7 @@ def segment_length(plan: Plan, intervals: tuple[int, ...], per_iteration: float 
         at_once = per_iteration * plan.thin
         # Long enough for a checkpoint not to outweigh the draws that it follows, unless that is more than one wants to lose.
         worth = min(plan.worth, int(_MOST_SECONDS_OF_SEGMENT / at_once))
+        n = max(n, min(plan.draws, plan.capacity, int(plan.least_seconds / at_once)))
         n = min(n, max(1, worth, int(_SECONDS_OF_SEGMENT / at_once)))
     common = int(np.lcm.reduce(intervals))
     return max(common, n // common * common) if common <= plan.capacity else n

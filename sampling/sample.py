@@ -24,7 +24,7 @@ from hiddencodes.sampling.monitor import Monitor
 from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
 from hiddencodes.sampling.observables import Observable
-from hiddencodes.sampling.plan import LARGEST_CAPACITY, Host, Plan, Report, Setup
+from hiddencodes.sampling.plan import LARGEST_CAPACITY, SECONDS_WORTH_WRITING, Host, Plan, Report, Setup
 from hiddencodes.sampling.problem import Precision, Problem, numerics, problem, run_activations
 from hiddencodes.sampling.recorder import Identity, InMemory, OnDisk, fingerprint, saved_batching
 from hiddencodes.sampling.run_chains import run_chains, watched
@@ -103,7 +103,8 @@ def sample(
             R-hat. None gives every chain its own.
         resume: Go on with the run in ``out`` from the last segment that was saved; begin it if there is none. All other arguments
             must be those of its beginning, but for ``draws``, which may grow.
-        segment: Draws per segment; None for a twentieth of the run, at most 128 draws, 10 s and 64 MB of observables.
+        segment: Draws per segment; None for a twentieth of the run, at most 10 s and 64 MB of observables; on disk
+            at least 2 s, if those are no more than 1024 draws.
         batching: How the chains of one device run: ``"vmap"``, all at once, ``"loop"``, one after another, or ``"auto"``, what
             a short measurement at the beginning finds faster (attribute ``batching`` of the run). Of ``"loop"`` every chain's
             numbers are the same bit for bit on any number of devices above one; the two differ by rounding.
@@ -195,10 +196,12 @@ def sample(
         q = None if weights is None else to_positions(weights, posteriors, chains)
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
         # Powers of two, so that runs of other lengths share programs.
-        rows = min(1 << (draws - 1).bit_length(), LARGEST_CAPACITY, int(_SEGMENT_BYTES // per_draw))
+        largest = LARGEST_CAPACITY["in memory" if path is None else "on disk"]
+        rows = min(1 << (draws - 1).bit_length(), largest, int(_SEGMENT_BYTES // per_draw))
         # Position and gradient of every chain are in a checkpoint.
         worth = -(-2 * target.dimension * dtype.itemsize * plan.lanes // per_draw)
-        plan = plan._replace(capacity=max(1, rows), worth=worth)
+        least = 0.0 if path is None else SECONDS_WORTH_WRITING
+        plan = plan._replace(capacity=max(1, rows), worth=worth, least_seconds=least)
         tuned = chosen if isinstance(chosen, Sampler) else chosen.as_sampler()
         temperature = np.asarray([p.temperature for p in originals], float)
         numpyro = isinstance(chosen, NumPyroNUTS)
