@@ -45,6 +45,15 @@ n_temperature = 0.2
 LABELS = ("cold", "warm")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def short_segments() -> Generator[None]:
+    """Of a run this small everything would be one segment."""
+    with pytest.MonkeyPatch.context() as context:
+        # The package's name `sample` is the function.
+        context.setattr(sys.modules["hiddencodes.sampling.sample"], "SECONDS_WORTH_WRITING", 0.0)
+        yield
+
+
 def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.app, [str(a) for a in arguments])
 
