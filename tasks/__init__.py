@@ -1,6 +1,15 @@
 """Tasks: data sets and task generators, as inputs, targets, labels and names."""
 
+from hiddencodes.tasks.alignment import aligned_conditions as aligned_conditions
+from hiddencodes.tasks.alignment import isotropic_alignment as isotropic_alignment
 from hiddencodes.tasks.clusters import gaussian_clusters as gaussian_clusters
+from hiddencodes.tasks.conditions import LOGIC as LOGIC
+from hiddencodes.tasks.conditions import ConditionTask as ConditionTask
+from hiddencodes.tasks.conditions import factorial_latents as factorial_latents
+from hiddencodes.tasks.conditions import logic_conditions as logic_conditions
+from hiddencodes.tasks.conditions import unstructured_conditions as unstructured_conditions
+from hiddencodes.tasks.conditions import walsh_functions as walsh_functions
+from hiddencodes.tasks.conditions import xor_conditions as xor_conditions
 from hiddencodes.tasks.digits import mnist as mnist
 from hiddencodes.tasks.download import load_images as load_images
 from hiddencodes.tasks.images import ImageSet as ImageSet

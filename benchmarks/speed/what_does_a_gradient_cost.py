@@ -106,9 +106,9 @@ def our_rows(posterior: hc.Posterior, settled: Callable[[str], Any], draws: Call
     """Ours, each with both ways to run the chains of a device; HMC also to disk."""
 
     def make(batching: str, name: str, gradients: int | None, stored: bool) -> Callable[[int], Cost]:
-        size, steps, _ = settled(name)
+        size, steps, start = settled(name)
         # Langevin steps are thinned: nobody stores observables after every gradient.
-        options = {"batching": batching, "thin": 16 if name == "mala" else 1}
+        options: dict[str, Any] = {"batching": batching, "thin": 16 if name == "mala" else 1, "start": start}
         if gradients:
             steps = gradients / (2 if name == "adjusted_mclmc" else 1)
         n = draws((gradients or steps) * options["thin"])
