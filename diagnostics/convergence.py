@@ -51,7 +51,7 @@ def convergence(
         `ConvergenceReport`.
 
     Raises:
-        ValueError: When the group `posterior` or one of its dimensions is missing or a limit is out of range.
+        ValueError: When the group `posterior` or one of its dimensions is missing, a limit is out of range, or the run is of training.
 
     >>> loss = np.random.default_rng(0).standard_normal((1, 4, 500))
     >>> run = xr.DataTree.from_dict({"/posterior": xr.Dataset({"train_loss": (("seed", "chain", "draw"), loss)})})
@@ -65,6 +65,10 @@ def convergence(
     ):
         if not limit >= low:
             raise ValueError(f"{name}: {limit}, must be at least {low}")
+    if run.attrs.get("kind") == "training":
+        raise ValueError(
+            "run: its draws are snapshots along training, of which convergence to a posterior is not asked"
+        )
     health = chain_health(run)
     posterior = dataset(run, "posterior")
     n_chain, n_draw = posterior.sizes["chain"], posterior.sizes["draw"]

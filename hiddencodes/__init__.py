@@ -68,6 +68,7 @@ from hiddencodes.models import TeacherTask as TeacherTask
 from hiddencodes.models import activation as activation
 from hiddencodes.models import activation_kernel as activation_kernel
 from hiddencodes.models import activation_mean as activation_mean
+from hiddencodes.models import bernoulli as bernoulli
 from hiddencodes.models import categorical as categorical
 from hiddencodes.models import class_mean_prior as class_mean_prior
 from hiddencodes.models import clipped_relu as clipped_relu
@@ -100,6 +101,7 @@ from hiddencodes.sampling import Context as Context
 from hiddencodes.sampling import Move as Move
 from hiddencodes.sampling import NumPyroNUTS as NumPyroNUTS
 from hiddencodes.sampling import Observable as Observable
+from hiddencodes.sampling import Optimizer as Optimizer
 from hiddencodes.sampling import Progress as Progress
 from hiddencodes.sampling import ReplicaExchange as ReplicaExchange
 from hiddencodes.sampling import Sampler as Sampler
@@ -109,6 +111,8 @@ from hiddencodes.sampling import adjusted_mclmc as adjusted_mclmc
 from hiddencodes.sampling import annealed_refresh as annealed_refresh
 from hiddencodes.sampling import cavity_refresh as cavity_refresh
 from hiddencodes.sampling import composition_start as composition_start
+from hiddencodes.sampling import condition_activations as condition_activations
+from hiddencodes.sampling import condition_kernel as condition_kernel
 from hiddencodes.sampling import conditional_test_predictions as conditional_test_predictions
 from hiddencodes.sampling import conditional_test_variance as conditional_test_variance
 from hiddencodes.sampling import default_observables as default_observables
@@ -123,6 +127,9 @@ from hiddencodes.sampling import replica_exchange as replica_exchange
 from hiddencodes.sampling import sample as sample
 from hiddencodes.sampling import teacher_start as teacher_start
 from hiddencodes.sampling import tempered_smc as tempered_smc
+from hiddencodes.sampling import train as train
+from hiddencodes.sampling import train_accuracy as train_accuracy
+from hiddencodes.sampling import training_observables as training_observables
 from hiddencodes.sampling import weight_observables as weight_observables
 from hiddencodes.sweep import open_sweep as open_sweep
 from hiddencodes.tasks import LOGIC as LOGIC

@@ -188,8 +188,8 @@ class Network(Table):
         default="auto", description='"auto", "1/P", "P^(-1/L)" or a positive finite number'
     )
     readout_scale: Positive = 1.0
-    likelihood: Literal["gaussian", "categorical"] = Field(
-        default="gaussian", description='"gaussian" or "categorical"'
+    likelihood: Literal["gaussian", "categorical", "bernoulli"] = Field(
+        default="gaussian", description='"gaussian", "categorical" or "bernoulli"'
     )
     temperature: Positive | None = Field(default=None, description="a positive finite number")
     n_temperature: Positive | None = Field(default=None, description="a positive finite number")

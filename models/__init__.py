@@ -12,6 +12,7 @@ from hiddencodes.models.activations import shifted_relu as shifted_relu
 from hiddencodes.models.activations import sigmoidal as sigmoidal
 from hiddencodes.models.activations import tanh as tanh
 from hiddencodes.models.likelihood import Likelihood as Likelihood
+from hiddencodes.models.likelihood import bernoulli as bernoulli
 from hiddencodes.models.likelihood import categorical as categorical
 from hiddencodes.models.likelihood import gaussian as gaussian
 from hiddencodes.models.mlp import MLP as MLP

@@ -30,6 +30,15 @@ def _cross_entropy(
     return -jnp.sum(jnp.take_along_axis(log_probabilities, labels[:, None], axis=-1))
 
 
+def _log_loss(
+    output: Float[Array, "pattern output"],
+    targets: Float[Array, "pattern output"],
+    labels: Int[Array, " pattern"],
+) -> Float[Array, ""]:
+    del labels
+    return jnp.sum(jax.nn.softplus(-targets.astype(output.dtype) * output))
+
+
 @dataclass(frozen=True)
 class Likelihood:
     """A loss turned into a likelihood, ``log p(data | f) = -loss / T + constant``.
@@ -38,15 +47,18 @@ class Likelihood:
     module level.
 
     Attributes:
-        name: ``"gaussian"`` or ``"categorical"``.
+        name: ``"gaussian"``, ``"categorical"`` or ``"bernoulli"``.
         loss: ``(output, targets, labels) -> scalar``. Gaussian: ``(1/2) sum (y - f)^2``, a noise of variance T on every
-            output. Categorical: ``-sum log softmax(f)[label]``, tempered by 1/T (unnormalized unless T = 1).
+            output. Categorical: ``-sum log softmax(f)[label]``, tempered by 1/T (unnormalized unless T = 1). Bernoulli:
+            ``sum log(1 + exp(-y f))`` for targets y of +1 and -1, every output by itself; tempered as well.
 
     Example:
         >>> gaussian.loss(jnp.array([[1.0], [0.0]]), jnp.array([[3.0], [1.0]]), jnp.array([0, 0])).item()
         2.5
         >>> f"{categorical.loss(jnp.array([[5.0, 5.0]]), jnp.zeros((1, 2)), jnp.array([1])):.6f}"  # log 2
         '0.693147'
+        >>> f"{bernoulli.loss(jnp.zeros((1, 2)), jnp.array([[1.0, -1.0]]), jnp.array([0])):.6f}"  # 2 log 2
+        '1.386294'
     """
 
     name: str
@@ -70,13 +82,14 @@ class Likelihood:
 
 gaussian = Likelihood("gaussian", _squared_error)
 categorical = Likelihood("categorical", _cross_entropy)
+bernoulli = Likelihood("bernoulli", _log_loss)
 
 
 def likelihood(name: str) -> Likelihood:
     """The likelihood called ``name``.
 
     Args:
-        name: ``"gaussian"`` or ``"categorical"``.
+        name: ``"gaussian"``, ``"categorical"`` or ``"bernoulli"``.
 
     Raises:
         ValueError: If there is no such likelihood.
@@ -85,7 +98,7 @@ def likelihood(name: str) -> Likelihood:
         >>> likelihood("gaussian").name
         'gaussian'
     """
-    known = {"gaussian": gaussian, "categorical": categorical}
+    known = {each.name: each for each in (gaussian, categorical, bernoulli)}
     if name not in known:
         raise ValueError(f"likelihood: {name!r} is unknown; expected one of {sorted(known)}")
     return known[name]

@@ -1,7 +1,7 @@
 """The multilayer perceptron whose hidden codes are studied."""
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, SupportsIndex, cast
 
@@ -15,6 +15,9 @@ from hiddencodes.models.parameterization import Parameterization
 
 Params = dict[str, dict[str, Array]]
 """Weights as a pytree: ``{"hidden_1": {"kernel": (N0, N), "bias": (N,)}, ..., "readout": {"kernel": (N, m)}}``."""
+
+
+Between = Callable[[int, Array], Array]
 
 
 class Activations(NamedTuple):
@@ -80,12 +83,13 @@ class Network(nn.Module):
     mlp: "MLP"
 
     @nn.compact
-    def __call__(self, x: Array, first: bool = True) -> Activations:
+    def __call__(self, x: Array, first: bool = True, between: Between | None = None) -> Activations:
         """The forward pass for patterns ``x`` of shape (pattern, input).
 
         Args:
             x: Inputs, or without the first layer its pre-activations (pattern, unit).
             first: Whether to apply the first layer.
+            between: What happens to postactivations before the next layer reads them, given the number of the layer.
         """
         mlp = self.mlp
         preactivations: list[Array] = []
@@ -108,6 +112,8 @@ class Network(nn.Module):
             if shape.index == mlp.depth:
                 return Activations(tuple(preactivations), tuple(postactivations), z)
             x = mlp.activation(z)
+            if between is not None:
+                x = between(shape.index, x)
             preactivations.append(z)
             postactivations.append(x)
         raise AssertionError("a network ends with its readout")
@@ -211,12 +217,16 @@ class MLP:
         variables = self.network.init(key, jnp.zeros((1, self.n_inputs)))
         return cast(Params, variables["params"])
 
-    def apply(self, params: Params, x: Float[Array, "pattern input"]) -> Activations:
+    def apply(
+        self, params: Params, x: Float[Array, "pattern input"], between: Between | None = None
+    ) -> Activations:
         """The forward pass.
 
         Args:
             params: Weights, see `Params`.
             x: Inputs (pattern, input); computed in the dtype of the weights.
+            between: What happens to the postactivations (pattern, unit) of a hidden layer before the next one reads them, such as
+                dropout, given the number of the layer, from 0; they are returned as the next layer read them.
 
         Returns:
             Every layer's pre- and postactivations and the output, in the dtype of the weights.
@@ -231,7 +241,7 @@ class MLP:
             >>> activations.preactivations[0].tolist(), activations.output.tolist()
             ([[12.0, 0.0]], [[6.0]])
         """
-        result = self.network.apply({"params": params}, x)
+        result = self.network.apply({"params": params}, x, between=between)
         assert isinstance(result, Activations)
         return result
 

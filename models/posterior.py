@@ -100,7 +100,8 @@ class Posterior:
 
         log p(theta | D) = -loss(theta) / T + log prior(theta) + constant,
 
-    with ``loss = (1/2) sum_{mu,r} (y - f)^2`` (Gaussian) or ``-sum_mu log softmax(f)[label]`` (categorical). The
+    with ``loss = (1/2) sum_{mu,r} (y - f)^2`` (Gaussian), ``-sum_mu log softmax(f)[label]`` (categorical) or
+    ``sum_{mu,r} log(1 + exp(-y f))`` (Bernoulli, targets +1 and -1). The
     temperature may be given as T or as the width-independent ``n_temperature = N T``: the log prior is O(N P) and the loss
     over T is O(P/T), so T = O(1/N) keeps both terms of one order (arXiv 2406.16689).
 
@@ -108,7 +109,7 @@ class Posterior:
         mlp: The network.
         task: The data.
         prior: The Gaussian prior over weights.
-        likelihood: ``"gaussian"`` or ``"categorical"``, or a `Likelihood`.
+        likelihood: ``"gaussian"``, ``"categorical"`` or ``"bernoulli"``, or a `Likelihood`.
         temperature: T > 0.
         n_temperature: N T > 0; give exactly one of the two.
 
@@ -160,6 +161,11 @@ class Posterior:
                 f"likelihood: categorical needs one output per class, got {self.task.n_outputs} outputs for "
                 f"{self.task.n_classes} classes"
             )
+
+        if self._likelihood.name == "bernoulli":
+            wrong = self.task.y_train[np.abs(self.task.y_train) != 1]
+            if len(wrong):
+                raise ValueError(f"likelihood: bernoulli needs targets of +1 and -1, got {wrong[0]:g}")
 
     @property
     def _likelihood(self) -> Likelihood:

@@ -10,7 +10,7 @@ import psutil
 from hiddencodes.sampling.lanes import Lanes
 from hiddencodes.sampling.plan import Plan
 from hiddencodes.sampling.sampler import Sampler
-from hiddencodes.sampling.target import Network
+from hiddencodes.sampling.target import Network, Target
 
 # Copies of a position that a lane holds at once: position, gradient, momentum and proposal for HMC-like kernels, more for
 # NUTS, which keeps the ends of its subtrees; plus the adaptation's accumulators.
@@ -68,14 +68,14 @@ def _available(devices: int) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def draw_shapes(target: Network, data: Any, dtype: Any) -> dict[str, Any]:
+def draw_shapes(target: Target, data: Any, dtype: Any) -> dict[str, Any]:
     """Shapes and types of the observables of one draw of one lane."""
     one_seed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     position = jax.ShapeDtypeStruct((target.dimension,), dtype)
     return jax.eval_shape(target.observe, position, one_seed, jax.random.key(0))
 
 
-def draw_bytes(target: Network, data: Any, dtype: Any) -> int:
+def draw_bytes(target: Any, data: Any, dtype: Any) -> int:
     """Bytes that one draw of one lane stores, on average."""
     shapes = draw_shapes(target, data, dtype)
     statistics = 4 * 8

@@ -79,8 +79,10 @@ def warm_up(
         """Transitions between sweeps after that many iterations; none before the layer has codes."""
         return run.every if run.moves and first >= _FIRST_SWEEP * plan.warmup else 0
 
-    # A call with zero iterations compiles the program and changes nothing.
     host.report(Progress("compile", 0, 2, 0.0, float("nan"), float("nan")))
+    if plan.warmup == 0:
+        return Warm(q, state, learned), None
+    # A call with zero iterations compiles the program and changes nothing.
     begin = time.perf_counter()
     q, state, _ = segment(0, 0, q, state, 0)
     jax.block_until_ready(q)

@@ -72,7 +72,10 @@ def lazy_posterior(n_train: int, n_test: int = 16) -> hc.Posterior:
 def ours(
     posterior: hc.Posterior, sampler: hc.Sampler, step_size: float, steps: int, draws: int, stored: bool = False, **options: Any
 ) -> Callable[[int], Cost]:  # fmt: skip
-    """The sampling phase of `hc.sample` with that step size and, on average, that many steps per draw; without warm-up."""
+    """The sampling phase of `hc.sample` with that step size and, on average, that many steps per draw; without warm-up.
+
+    Without its metric a step size that warm-up found may be too large to be accepted. That takes the same time.
+    """
     # A run without warm-up samples with its first guesses, the length 1.5 units; lengths are jittered evenly over (0, L].
     length = 2.0 * steps * step_size / 1.5
     fixed = replace(sampler, initial_step_size=lambda _: step_size, length_unit=lambda _: length)
@@ -82,7 +85,7 @@ def ours(
             out = Path(folder) / "run.zarr" if stored else None
             result, spent = timed_sample(
                 posterior, sampler=fixed, chains=CHAINS, warmup=0, draws=draws, segment=min(SEGMENT, draws),
-                precision="float32", key=number, out=out, **options,
+                precision="float32", key=number, out=out, lost_share=1.0, **options,
             )  # fmt: skip
             counts = result["sample_stats"]["n_steps"].values[0]
         waits = sampler.name == "nuts" and options["batching"] == "vmap"

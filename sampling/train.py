@@ -1,0 +1,372 @@
+"""The public call that trains ensembles: posteriors in, a run out whose draws are snapshots along training."""
+
+import json
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import PRNGKeyArray
+
+from hiddencodes.models import Posterior
+from hiddencodes.models.likelihood import Likelihood
+from hiddencodes.models.prior import sample_prior
+from hiddencodes.sampling import arguments, memory, provenance, run_tree
+from hiddencodes.sampling.interruption import asked_to_stop
+from hiddencodes.sampling.lanes import lanes
+from hiddencodes.sampling.observables import Observable
+from hiddencodes.sampling.plan import LARGEST_CAPACITY, Host, Plan, Report, Setup
+from hiddencodes.sampling.problem import Precision, numerics
+from hiddencodes.sampling.recorder import Identity, InMemory, OnDisk, fingerprint, saved_batching
+from hiddencodes.sampling.run_chains import run_chains
+from hiddencodes.sampling.store import locked
+from hiddencodes.sampling.target import unflatten
+from hiddencodes.sampling.training import (
+    TRAINING,
+    Knobs,
+    Optimizer,
+    Recipe,
+    TrainingData,
+    TrainingTarget,
+    decay_of,
+    layer_rates,
+)
+from hiddencodes.sampling.training_observables import training_observables
+from hiddencodes.sampling.weights import named_weights, to_positions
+
+_SEGMENT_BYTES = 64e6
+
+
+def train(
+    posterior: Posterior | Sequence[Posterior],
+    *,
+    networks: int = 10,
+    epochs: int = 100,
+    snapshots: int = 10,
+    batch_size: int | None = None,
+    optimizer: str | Optimizer = "sgd",
+    learning_rate: float | Sequence[float] = 0.1,
+    schedule: str = "constant",
+    loss: str = "mean",
+    weight_decay: float | Mapping[str, float] | str = 0.0,
+    trained: Sequence[str] | None = None,
+    layer_rates_of: str = "equal",
+    label_noise: float | Sequence[float] = 0.0,
+    input_noise: float | Sequence[float] = 0.0,
+    dropout: float | Sequence[float] = 0.0,
+    start: Mapping[str, Mapping[str, Any]] | None = None,
+    observables: Sequence[Observable] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    segment: int | None = None,
+    batching: Literal["vmap", "loop"] | None = None,
+    precision: Precision = "float32",
+    key: int | PRNGKeyArray = 0,
+    progress: Report | None = None,
+    verbose: bool = True,
+) -> xr.DataTree:
+    """Train ensembles of networks on one task or on a whole grid of tasks, in one compiled program.
+
+    Minimized is, for every network of every posterior,
+
+        mean or sum over patterns of the likelihood's loss  +  sum over layers of lambda/2 |w|^2,
+
+    from its own random weights with its own order of minibatches. What is compiled does not depend on data, learning rates, decay,
+    noise or dropout: they may differ between the posteriors, and new ones compile nothing. So may the activation, all of
+    which are compiled into the program.
+
+    Args:
+        posterior: What to train, one or many with equal sizes; each is a point of the axis ``seed``. The temperature only enters
+            ``weight_decay="prior"``.
+        networks: Networks per posterior, the axis ``chain``.
+        epochs: Passes over the training set; steps of the optimizer without ``batch_size``.
+        snapshots: How often observables are stored, after equal numbers of epochs; the last time at the end.
+        batch_size: Patterns of a step, drawn anew in every epoch without repetition; None for all. The last batch of an epoch may
+            be smaller.
+        optimizer: An optimizer of optax by name, or with settings, ``Optimizer("sgd", (("momentum", 0.9),))``.
+        learning_rate: One, or one per posterior.
+        schedule: ``"cosine"`` lets the learning rate fall to zero at the end.
+        loss: Whether the loss is averaged over the patterns of a step, or summed.
+        weight_decay: lambda for all layers, by layer, or ``"prior"``: the objective is then minus T times the posterior's log-density,
+            over the number of patterns if the loss is averaged.
+        trained: Layers that are trained, such as ``("hidden_1",)``; None for all.
+        layer_rates_of: ``"parameterization"`` multiplies the learning rates of layers by its factors, with which muP keeps its
+            promise; ``"equal"`` does not.
+        label_noise: Probability that a pattern's target is replaced by that of a random one, drawn anew in every step.
+        input_noise: Standard deviation of noise on the inputs, drawn anew in every step, in units of that of all inputs.
+        dropout: Probability that a hidden unit is silent, drawn anew in every step.
+        start: Initial weights with leading axes (seed, chain); None for draws from the prior.
+        observables: What a snapshot is; None for `training_observables`.
+        out: Folder (zarr) that receives the snapshots; None keeps the run in memory.
+        resume: Go on with the run in ``out`` from the last segment that was saved; ``snapshots`` and ``epochs`` may have grown together.
+        segment: Snapshots per segment.
+        batching: ``"loop"``, networks of a device one after another, or ``"vmap"``, all at once; None for what the device is better at.
+        precision: Floating-point type.
+        key: Random key, or the integer to make one from.
+        progress: Called between segments.
+        verbose: Whether to print what goes on.
+
+    Returns:
+        A run as of `sample`: ``posterior`` (invariant observables), ``units``, ``health``, ``weights`` (the last ones), ``constant_data``; ``draw``
+        counts snapshots, of ``steps_per_draw`` steps each (attribute). The group ``initial`` has the observables before the
+        first step. Networks that left the finite numbers are named in ``health``.
+
+    Raises:
+        ValueError: If an argument is out of range, posteriors do not fit together, or the run in ``out`` is another one.
+        FileExistsError: If ``out`` exists.
+
+    Example:
+        >>> from hiddencodes.models import MLP, relu, standard
+        >>> from hiddencodes.tasks import xor_conditions
+        >>> task = xor_conditions(1.0, 12).sample(64)
+        >>> run = train(Posterior(MLP(12, 1, 20, 1, relu, standard), task, likelihood="bernoulli", temperature=1.0),
+        ...             networks=3, epochs=20, snapshots=4, batch_size=16, verbose=False)
+        >>> dict(run["posterior"]["condition_kernel"].sizes)
+        {'seed': 1, 'chain': 3, 'draw': 4, 'layer': 1, 'condition': 4, 'condition_2': 4}
+    """
+    posteriors = [posterior] if isinstance(posterior, Posterior) else list(posterior)
+    _check_equal_sizes(posteriors)
+    first, n = posteriors[0], len(posteriors)
+    chosen = Optimizer(optimizer) if isinstance(optimizer, str) else optimizer
+    networks = arguments.count("networks", networks, 1)
+    epochs, snapshots = arguments.count("epochs", epochs, 1), arguments.count("snapshots", snapshots, 1)
+    if epochs % snapshots:
+        raise ValueError(f"snapshots: expected a divisor of epochs={epochs}, got {snapshots!r}")
+    for name, value, options in (
+        ("schedule", schedule, ("constant", "cosine")),
+        ("loss", loss, ("mean", "sum")),
+        ("layer_rates_of", layer_rates_of, ("equal", "parameterization")),
+        ("precision", precision, ("float64", "float32")),
+    ):
+        arguments.choice(name, value, options)
+    n_train = first.task.n_train
+    size = None if batch_size is None else arguments.count("batch_size", batch_size, 1)
+    if size is not None and size > n_train:
+        raise ValueError(f"batch_size: expected at most the {n_train} training patterns, got {batch_size!r}")
+    layers = tuple(shape.name for shape in first.mlp.layers())
+    chosen_layers = layers if trained is None else tuple(trained)
+    if not chosen_layers or set(chosen_layers) - set(layers):
+        raise ValueError(f"trained: expected some of {list(layers)}, got {trained!r}")
+    path = arguments.out(out, resume=resume)
+    random_key = arguments.random_key(key)
+    noise = {"label_noise": label_noise, "input_noise": input_noise, "dropout": dropout}
+    varied = {name: _per_posterior(name, value, n) for name, value in noise.items()}
+    for name in ("label_noise", "dropout"):
+        if not np.all(varied[name] < 1.0):
+            raise ValueError(f"{name}: expected less than 1, got {varied[name].max():g}")
+    rates = _per_posterior("learning_rate", learning_rate, n)
+    per_epoch = 1 if size is None else -(-n_train // size)
+    recipe = Recipe(
+        optimizer=chosen,
+        steps_per_snapshot=per_epoch * (epochs // snapshots),
+        batch_size=size,
+        average=loss == "mean",
+        trained=chosen_layers,
+        rates=layer_rates(first.mlp, chosen, layer_rates_of == "equal"),
+        cosine=schedule == "cosine",
+        noisy=tuple(name for name, value in varied.items() if np.any(value > 0)),
+    )
+    kinds = list(dict.fromkeys(p.mlp for p in posteriors))
+    assert isinstance(first.likelihood, Likelihood)
+    observed = arguments.observables(
+        training_observables(first.task.n_test) if observables is None else observables
+    )
+    target = TrainingTarget(tuple(kinds), first.likelihood, observed, recipe)
+    count = n_train if loss == "mean" else 1
+    decays = [
+        decay_of(weight_decay, p.mlp, p.data().prior_std, p.temperature or 1.0, count) for p in posteriors
+    ]
+    knobs = Knobs(
+        network=np.asarray([kinds.index(p.mlp) for p in posteriors], np.int32),
+        learning_rate=rates,
+        weight_decay={layer: np.asarray([d[layer] for d in decays]) for layer in layers},
+        steps=np.full(n, float(per_epoch * epochs)),
+        **varied,
+    )
+    with ExitStack() as stack:
+        stack.enter_context(numerics(precision))
+        if path is not None:
+            stack.enter_context(locked(path, jax.process_index()))
+        stop = stack.enter_context(asked_to_stop(verbose))
+        dtype = np.dtype(precision)
+        data = _stacked(TrainingData(_stack([p.data() for p in posteriors]), knobs), dtype)
+        q = (
+            _initial_weights(posteriors, networks, random_key, dtype)
+            if start is None
+            else _flat(start, posteriors, networks)
+        )
+        plan = Plan(np.arange(n), networks, 0, snapshots, 1, np.arange(networks), capacity=1, segment=segment)
+        per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
+        rows = min(
+            1 << (snapshots - 1).bit_length(), LARGEST_CAPACITY["on disk"], int(_SEGMENT_BYTES // per_draw)
+        )
+        plan = plan._replace(capacity=max(1, rows))
+        how = lanes(networks, 1, batching or (None if path is None else saved_batching(path)))
+        coords = _coordinates(posteriors, plan)
+        settings = {
+            "name": "training", "optimizer": chosen.name, **dict(chosen.settings), "epochs_per_snapshot": epochs // snapshots,
+            "batch_size": size, "loss": loss, "trained": list(chosen_layers), "layer_rates_of": layer_rates_of, "schedule": schedule,
+            "activations": [str(p.mlp.activation) for p in posteriors], "n_train": n_train,
+        }  # fmt: skip
+        attrs = run_tree.attributes(
+            posteriors, TRAINING, plan, precision=precision, initialization="prior draws" if start is None else "given weights",
+            certificate="none", moves="{}", moves_every=1, coordinates="weights", devices=how.devices, processes=how.processes,
+            batching=how.batching, pattern_devices=1, steps_per_draw=recipe.steps_per_snapshot, kind="training",
+            key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
+        ) | {"sampler": json.dumps(settings)}  # fmt: skip
+        session = provenance.session(how.devices)
+        constants = {
+            "constant_data": _constants(posteriors, coords),
+            "initial": _observed(target, q, data, coords, dtype),
+        }
+        stats = {"n_steps": "int32"}
+        saved = None
+        if path is None:
+            recorder = InMemory(lambda s: run_tree.segment_datasets(s, observed, stats, coords))
+            attrs |= {"sessions": json.dumps([{"from": "the beginning", **session}])}
+        else:
+            # How long it is does not decide on the numbers, unless the learning rate falls towards the end.
+            about = data if recipe.cosine else data._replace(knobs=data.knobs._replace(steps=None))
+            marks = fingerprint(attrs, plan, observed, about, q, precision)
+            specs = run_tree.array_specs(observed, memory.draw_shapes(target, data, dtype), stats, dtype)
+            recorder = OnDisk(path, specs, plan, how, Identity(marks, session), coords)
+            saved = recorder.resume() if resume else None
+            if saved is None:
+                recorder.begin(constants, attrs)
+            else:
+                plan = plan._replace(capacity=saved.manifest.get("capacity", plan.capacity))
+                if saved.position == (1, snapshots) and run_tree.open_run(path).attrs["complete"]:
+                    return run_tree.open_run(path)
+        temperature = np.asarray([p.temperature for p in posteriors], float)
+        setup = Setup(target, data, temperature, TRAINING, plan, random_key, dtype, how, start=q)
+        save = recorder.save if isinstance(recorder, OnDisk) else None
+        report: Report = progress or (lambda event: None)
+        # A network that has found its minimum stands still: nothing is lost with it.
+        finished = run_chains(setup, Host(recorder.consume, save, report, stop, None, lost_share=1.0), saved)
+        last = jax.vmap(jax.vmap(lambda q: unflatten(target.shapes(), q)))(jnp.asarray(finished.q))
+        ends = {
+            "weights": named_weights(last).assign_coords({name: coords[name] for name in ("seed", "chain")})
+        }
+        attrs |= {"timings": json.dumps(finished.seconds), "complete": int(finished.draws == snapshots)}
+        run = recorder.finish(ends if path is not None else {**ends, **constants}, attrs)
+        _warn(run, finished.draws, snapshots)
+        if verbose:
+            print(f"trained {plan.lanes} networks in {finished.seconds['sampling']:.1f} s", file=sys.stderr)
+        return run
+
+
+def _warn(run: xr.DataTree, done: int, snapshots: int) -> None:
+    lost = int(np.sum(run["health"]["status"].values == 1))
+    if lost:
+        warnings.warn(
+            f"{lost} networks left the finite numbers, see the group 'health'", UserWarning, stacklevel=3
+        )
+    if done < snapshots:
+        warnings.warn(f"stopped after {done} of {snapshots} snapshots", UserWarning, stacklevel=3)
+
+
+def _check_equal_sizes(posteriors: Sequence[Posterior]) -> None:
+    if not posteriors:
+        raise ValueError("posterior: got none")
+
+    def sizes(p: Posterior) -> tuple[Any, ...]:
+        mlp = p.mlp
+        return (
+            mlp.n_inputs, mlp.n_outputs, mlp.width, mlp.depth, mlp.parameterization, mlp.bias, p.likelihood,
+            p.task.n_train, p.task.n_test, p.task.n_classes,
+        )  # fmt: skip
+
+    for i, p in enumerate(posteriors):
+        if sizes(p) != sizes(posteriors[0]):
+            raise ValueError(f"posterior: number {i} differs from the first in more than activation and data")
+
+
+def _per_posterior(name: str, value: Any, n: int) -> np.ndarray:
+    array = np.asarray(value, float)
+    if array.shape not in ((), (n,)):
+        raise ValueError(
+            f"{name}: expected a number or one for each of {n} posteriors, got the shape {array.shape}"
+        )
+    if not np.all(np.isfinite(array)) or np.any(array < 0):
+        raise ValueError(f"{name}: expected finite numbers of at least 0, got {value!r}")
+    return np.broadcast_to(array, (n,)).copy()
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
+
+
+def _stacked(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(
+        lambda a: jnp.asarray(a, dtype if np.asarray(a).dtype.kind == "f" else np.int32), tree
+    )
+
+
+def _initial_weights(
+    posteriors: Sequence[Posterior], networks: int, key: PRNGKeyArray, dtype: Any
+) -> np.ndarray:
+    """Prior draws, independent between posteriors and networks."""
+    keys = jax.random.split(jax.random.fold_in(key, 0), (len(posteriors), networks))
+
+    def of_posterior(p: Posterior, keys: Any) -> Any:
+        std = p.prior.standard_deviations(p.mlp, p.task.n_train)
+        weights = jax.vmap(lambda k: sample_prior(p.mlp, std, k))(keys)
+        return np.concatenate(
+            [np.asarray(leaf).reshape(networks, -1) for leaf in jax.tree.leaves(weights)], axis=1
+        )
+
+    return np.stack([of_posterior(p, k) for p, k in zip(posteriors, keys, strict=True)]).astype(dtype)
+
+
+def _flat(
+    start: Mapping[str, Mapping[str, Any]], posteriors: Sequence[Posterior], networks: int
+) -> np.ndarray:
+    """Given weights as positions; positions of training are weights, those of sampling are in units of the prior."""
+    to_positions(start, posteriors, networks)  # checks shapes and numbers
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(start)]
+    return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
+
+
+def _coordinates(posteriors: Sequence[Posterior], plan: Plan) -> dict[str, Any]:
+    conditions = np.arange(posteriors[0].task.n_test)
+    return run_tree.coordinates(posteriors[0], plan) | {"condition": conditions, "condition_2": conditions}
+
+
+def _constants(posteriors: Sequence[Posterior], coords: dict[str, Any]) -> xr.Dataset:
+    """Kernels of the test patterns, their targets, and what tells the points of the grid apart."""
+    tasks = [p.task for p in posteriors]
+    kernel = np.stack([t.x_test @ t.x_test.T / t.n_inputs for t in tasks])
+    dataset = xr.Dataset(
+        {
+            "input_kernel": (("seed", "condition", "condition_2"), kernel),
+            "targets": (("seed", "condition", "output"), np.stack([t.y_test for t in tasks])),
+            "activation": (("seed",), np.asarray([str(p.mlp.activation) for p in posteriors])),
+        }
+    )
+    return dataset.assign_coords(
+        {name: coords[name] for name in ("seed", "condition", "condition_2", "output")}
+    )
+
+
+def _observed(
+    target: TrainingTarget, q: np.ndarray, data: Any, coords: dict[str, Any], dtype: Any
+) -> xr.Dataset:
+    """The observables of given weights."""
+    values = _observe_all(target, jnp.asarray(q, dtype), data)
+    dims = {o.name: ("seed", "chain", *o.dims) for o in target.observables}
+    dataset = xr.Dataset({name: (dims[name], np.asarray(value)) for name, value in values.items()})
+    return dataset.assign_coords({str(d): coords[str(d)] for d in dataset.dims if d in coords})
+
+
+def _observe_all_(target: TrainingTarget, q: Any, data: Any) -> Any:
+    of_seed = lambda args: jax.lax.map(lambda q: target.observe(q, args[1], jax.random.key(0)), args[0])
+    return jax.lax.map(of_seed, (q, data))
+
+
+_observe_all = jax.jit(_observe_all_, static_argnums=0)

@@ -1,0 +1,369 @@
+"""Training as a kernel of the engine: a transition is all steps of an optimizer between two snapshots."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from hiddencodes.models.likelihood import Likelihood
+from hiddencodes.models.mlp import MLP, Params, weight_shapes
+from hiddencodes.models.posterior import PosteriorData, train_loss
+from hiddencodes.sampling.minibatches import shuffled
+from hiddencodes.sampling.observables import Observable
+from hiddencodes.sampling.sampler import Sampler, StepInfo
+from hiddencodes.sampling.target import NetworkTarget, Shapes, exchangeable, flatten, observe, unflatten
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer of optax by its name, with its settings but for the learning rate. Equal ones share compiled programs.
+
+    Attributes:
+        name: A function of optax whose first argument is the learning rate.
+        settings: Its other arguments, (keyword, value) pairs.
+
+    Raises:
+        ValueError: If optax has no such optimizer.
+
+    Example:
+        >>> Optimizer("sgd", (("momentum", 0.9),))
+        Optimizer(name='sgd', settings=(('momentum', 0.9),))
+    """
+
+    name: str
+    settings: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:  # noqa: D105
+        if not callable(getattr(optax, self.name, None)):
+            raise ValueError(f"optimizer: optax has no {self.name!r}")
+        self.make(jnp.ones(()))
+
+    def make(self, learning_rate: Any) -> optax.GradientTransformation:
+        """The transformation."""
+        return getattr(optax, self.name)(learning_rate, **dict(self.settings))
+
+
+class Knobs(NamedTuple):
+    """What may differ between the posteriors of one compiled program, a number for each.
+
+    Attributes:
+        network: Which of the networks of the program it is.
+        learning_rate: The optimizer's.
+        weight_decay: lambda of every layer, by its name: the objective has ``lambda/2 |w|^2``.
+        label_noise: Probability that a pattern's target is that of a random pattern, drawn anew in every step.
+        input_noise: Standard deviation of noise added to the inputs in every step, in units of that of all training inputs.
+        dropout: Probability that a hidden unit is silent in a step; the others are louder by 1 / (1 - dropout).
+        steps: Number of steps after which a cosine schedule ends.
+    """
+
+    network: Any
+    learning_rate: Any
+    weight_decay: dict[str, Any]
+    label_noise: Any
+    input_noise: Any
+    dropout: Any
+    steps: Any
+
+
+class TrainingData(NamedTuple):
+    """The arrays of a program: every leaf with a leading seed axis."""
+
+    posterior: PosteriorData
+    knobs: Knobs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is compiled in.
+
+    Attributes:
+        optimizer: The optimizer.
+        steps_per_snapshot: Steps between two snapshots.
+        batch_size: Patterns of a step; None for all.
+        average: Whether the loss is averaged over the patterns of a step, instead of summed.
+        trained: Names of the layers that are trained.
+        rates: Factors on the learning rate by layer and kind of weight.
+        cosine: Whether the learning rate falls to zero along a half cosine.
+        noisy: Which of label noise, input noise and dropout there are.
+    """
+
+    optimizer: Optimizer
+    steps_per_snapshot: int
+    batch_size: int | None
+    average: bool
+    trained: tuple[str, ...]
+    rates: tuple[tuple[str, str, float], ...]
+    cosine: bool = False
+    noisy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingTarget:
+    """Networks of the same sizes that are trained in one program; positions are their weights.
+
+    Attributes:
+        networks: The networks, which differ in their activation only.
+        likelihood: Whose loss is minimized.
+        observables: What a snapshot is.
+        recipe: How they are trained.
+    """
+
+    networks: tuple[MLP, ...]
+    likelihood: Likelihood
+    observables: tuple[Observable, ...]
+    recipe: Recipe = field(repr=False)
+
+    @property
+    def mlp(self) -> MLP:
+        """A network with the sizes of all."""
+        return self.networks[0]
+
+    @property
+    def dimension(self) -> int:
+        """Number of weights and biases."""
+        return self.mlp.n_parameters
+
+    def shapes(self) -> Shapes:
+        """Shapes of all weights."""
+        return weight_shapes(self.mlp)
+
+    def groups(self) -> Int[np.ndarray, " dimension"]:
+        """See `hiddencodes.sampling.target.exchangeable`."""
+        return exchangeable(self.mlp, self.shapes())
+
+    def log_likelihood(
+        self, q: Float[Array, " dimension"], data: TrainingData, inverse_temperature: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """Minus the training loss over the temperature."""
+        params = unflatten(self.shapes(), q)
+        each = [
+            lambda p, m=mlp: train_loss(m, self.likelihood, p, data.posterior)[0] for mlp in self.networks
+        ]
+        return -inverse_temperature * jax.lax.switch(data.knobs.network, each, params)
+
+    def observe(
+        self, q: Float[Array, " dimension"], data: TrainingData, key: PRNGKeyArray
+    ) -> dict[str, Array]:
+        """All observables at q."""
+        del key
+        params = unflatten(self.shapes(), q)
+        targets = [NetworkTarget(mlp, self.likelihood, self.observables) for mlp in self.networks]
+        each = [lambda p, t=t: observe(t, p, data.posterior) for t in targets]
+        return jax.lax.switch(data.knobs.network, each, params)
+
+
+class TrainingState(NamedTuple):
+    """A network in training.
+
+    Attributes:
+        position: Its weights, flat.
+        logdensity: Minus the objective of the last step.
+        memory: The optimizer's state.
+        step: Steps taken.
+    """
+
+    position: Float[Array, " dimension"]
+    logdensity: Float[Array, ""]
+    memory: Any
+    step: Int[Array, ""]
+
+
+def split_trained(recipe: Recipe, params: Params) -> tuple[Params, Params]:
+    """Weights that are trained, and the others."""
+    return (
+        {name: leaves for name, leaves in params.items() if name in recipe.trained},
+        {name: leaves for name, leaves in params.items() if name not in recipe.trained},
+    )
+
+
+def objective(
+    target: TrainingTarget,
+    key: PRNGKeyArray,
+    trained: Params,
+    fixed: Params,
+    data: TrainingData,
+    index: Int[Array, " entry"] | None,
+    weight: Float[Array, " entry"] | None,
+) -> Float[Array, ""]:
+    """Loss and weight decay on some patterns.
+
+    Args:
+        target: Networks and recipe.
+        key: For noise and dropout.
+        trained: Weights that are trained.
+        fixed: The others.
+        data: The arrays of one posterior.
+        index: The patterns; None for all.
+        weight: How much each of them counts; None for one each.
+    """
+    recipe, posterior, knobs = target.recipe, data.posterior, data.knobs
+    pick = lambda array: array if index is None else array[index]
+    x, y, labels = (
+        pick(jnp.asarray(a)) for a in (posterior.x_train, posterior.y_train, posterior.labels_train)
+    )
+    label_key, who_key, input_key, drop_key = jax.random.split(key, 4)
+    if "label_noise" in recipe.noisy:
+        everybody = posterior.y_train.shape[0]
+        other = jax.random.randint(who_key, (x.shape[0],), 0, everybody)
+        wrong = jax.random.uniform(label_key, (x.shape[0],), x.dtype) < knobs.label_noise
+        y = jnp.where(wrong[:, None], jnp.asarray(posterior.y_train)[other], y)
+        labels = jnp.where(wrong, jnp.asarray(posterior.labels_train)[other], labels)
+    if "input_noise" in recipe.noisy:
+        size = knobs.input_noise * jnp.std(jnp.asarray(posterior.x_train))
+        x = x + size * jax.random.normal(input_key, x.shape, x.dtype)
+    between = None
+    if "dropout" in recipe.noisy:
+
+        def between(layer: int, hidden: Array) -> Array:
+            kept = (
+                jax.random.uniform(jax.random.fold_in(drop_key, layer), hidden.shape, hidden.dtype)
+                >= knobs.dropout
+            )
+            return jnp.where(kept, hidden / (1.0 - knobs.dropout), 0.0)
+
+    params = {**trained, **fixed}
+    forward = [lambda p, x, m=mlp: m.apply(p, x, between).output for mlp in target.networks]
+    output = jax.lax.switch(knobs.network, forward, params, x)
+    if weight is None:
+        loss = target.likelihood.loss(output, y, labels)
+        count = jnp.asarray(x.shape[0], output.dtype)
+    else:
+        one = lambda f, y, c: target.likelihood.loss(f[None], y[None], c[None])
+        loss = jnp.vdot(weight, jax.vmap(one)(output, y, labels))
+        count = jnp.sum(weight)
+    decay = sum(
+        0.5 * knobs.weight_decay[name] * jnp.sum(jnp.square(leaf))
+        for name, leaves in trained.items()
+        for leaf in leaves.values()
+    )
+    return loss / count + decay if recipe.average else loss + decay
+
+
+def _init(position: Array, density: Any) -> TrainingState:
+    target, data = density.target, density.data
+    trained, _ = split_trained(target.recipe, unflatten(target.shapes(), position))
+    memory = target.recipe.optimizer.make(data.knobs.learning_rate).init(trained)
+    return TrainingState(position, jnp.zeros((), position.dtype), memory, jnp.zeros((), jnp.int32))
+
+
+def _step(
+    key: PRNGKeyArray, state: TrainingState, density: Any, step_size: Array, n_steps: Array, max_steps: int
+) -> tuple[TrainingState, StepInfo]:
+    """All steps to the next snapshot; the engine's step size and number of steps are not used."""
+    del step_size, max_steps
+    target: TrainingTarget = density.target
+    data: TrainingData = density.data
+    recipe, dtype = target.recipe, state.position.dtype
+    n_train = data.posterior.x_train.shape[0]
+    size = recipe.batch_size or n_train
+    per_epoch = -(-n_train // size)
+    optimizer = recipe.optimizer.make(data.knobs.learning_rate)
+    trained, fixed = split_trained(recipe, unflatten(target.shapes(), state.position))
+    rates = {(layer, leaf): rate for layer, leaf, rate in recipe.rates}
+
+    def one(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
+        trained, memory, _ = carry
+        index = weight = None
+        if recipe.batch_size is not None:
+            # A snapshot begins an epoch of its own, so that no order has to be carried from one to the next.
+            place = i % per_epoch * size + jnp.arange(size, dtype=jnp.int32)
+            index = shuffled(jax.random.fold_in(key, i // per_epoch), place % n_train, n_train)
+            weight = (place < n_train).astype(dtype) if n_train % size else None
+        noise_key = jax.random.fold_in(jax.random.fold_in(key, i), np.uint32(2**32 - 1))
+        value, gradient = jax.value_and_grad(partial_objective)(trained, noise_key, index, weight)
+        # optax mixes its counter with floats, which strict promotion forbids.
+        with jax.numpy_dtype_promotion("standard"):
+            changes, memory = optimizer.update(gradient, memory, trained)
+        fall = jnp.ones((), dtype)
+        if recipe.cosine:
+            past = jnp.minimum((state.step + i).astype(dtype) / data.knobs.steps, 1.0)
+            fall = 0.5 * (1.0 + jnp.cos(jnp.pi * past))
+        changes = {
+            layer: {leaf: fall * rates[layer, leaf] * change for leaf, change in leaves.items()}
+            for layer, leaves in cast("Params", changes).items()
+        }
+        return optax.apply_updates(cast("Any", trained), cast("Any", changes)), memory, value
+
+    def partial_objective(trained: Params, key: Any, index: Any, weight: Any) -> Array:
+        return objective(target, key, trained, fixed, data, index, weight)
+
+    steps = jnp.asarray(recipe.steps_per_snapshot, jnp.int32)
+    trained, memory, value = jax.lax.fori_loop(0, steps, one, (trained, state.memory, -state.logdensity))
+    position = flatten({**trained, **fixed})
+    ones = jnp.ones((), dtype)
+    info = StepInfo(
+        ones, jnp.zeros((), bool), value, jnp.zeros_like(n_steps) + steps, position, jnp.zeros_like(position)
+    )
+    return TrainingState(position, -value, memory, state.step + steps), info
+
+
+# What the engine calls a sampler. Nothing is tuned: the recipe is with the target, the learning rates are with the data.
+TRAINING = Sampler(
+    name="training",
+    target_acceptance=0.5,
+    max_steps=1,
+    tunes_length=False,
+    has_energy=False,
+    initial_step_size=lambda dimension: 1.0,
+    length_unit=lambda dimension: 1.0,
+    init=_init,
+    step=_step,
+)
+
+
+def layer_rates(mlp: MLP, optimizer: Optimizer, equal: bool) -> tuple[tuple[str, str, float], ...]:
+    """Factors on the learning rate of every kind of weight: one, or those of the parameterization (its column of Adam for every
+    optimizer that normalizes gradients)."""
+    shapes = {shape.name: shape for shape in mlp.layers()}
+    column = "sgd" if optimizer.name in ("sgd", "noisy_sgd", "lbfgs") else "adam"
+    found: list[tuple[str, str, float]] = []
+    for layer, leaves in weight_shapes(mlp).items():
+        shape = shapes[layer]
+        for leaf in leaves:
+            scaling = (
+                mlp.parameterization.bias
+                if leaf == "bias"
+                else mlp.parameterization.layer(shape.index, mlp.depth)
+            )
+            rate = getattr(scaling, column)(shape.fan_in, shape.fan_out)
+            found.append((layer, leaf, 1.0 if equal else rate))
+    return tuple(found)
+
+
+def decay_of(
+    weight_decay: float | Mapping[str, float] | str, mlp: MLP, prior_std: Any, temperature: float, count: int
+) -> dict[str, float]:
+    """lambda of every layer.
+
+    Args:
+        weight_decay: One for all layers, one for some of them by name, or ``"prior"``, with which the objective is minus the
+            log-density of the posterior times the temperature, over ``count``.
+        mlp: The network.
+        prior_std: Prior standard deviations.
+        temperature: T.
+        count: Patterns over which the loss is averaged, 1 if it is summed.
+    """
+    names = [shape.name for shape in mlp.layers()]
+    if weight_decay == "prior":
+        found: dict[str, float] = {}
+        for name in names:
+            stds = {float(s) for s in prior_std[name].values()}
+            if len(stds) > 1:
+                raise ValueError(
+                    f"weight_decay: weights and biases of {name} have different priors, {sorted(stds)}"
+                )
+            found[name] = temperature / (stds.pop() ** 2 * count)
+        return found
+    if isinstance(weight_decay, Mapping):
+        strangers = sorted(set(weight_decay) - set(names))
+        if strangers:
+            raise ValueError(f"weight_decay: there is no layer {strangers[0]!r}, only {names}")
+        return {name: float(weight_decay.get(name, 0.0)) for name in names}
+    if isinstance(weight_decay, str):
+        raise ValueError(f"weight_decay: expected numbers or 'prior', got {weight_decay!r}")
+    return dict.fromkeys(names, float(weight_decay))
