@@ -7,6 +7,12 @@ from hiddencodes.diagnostics.codes import code_table as code_table
 from hiddencodes.diagnostics.codes import codes as codes
 from hiddencodes.diagnostics.codes import outlier_units as outlier_units
 from hiddencodes.diagnostics.codes import participation_ratio as participation_ratio
+from hiddencodes.diagnostics.condition_readouts import balanced_dichotomies as balanced_dichotomies
+from hiddencodes.diagnostics.condition_readouts import (
+    cross_condition_generalization as cross_condition_generalization,
+)
+from hiddencodes.diagnostics.condition_readouts import shattering_dimension as shattering_dimension
+from hiddencodes.diagnostics.condition_readouts import shuffled_responses as shuffled_responses
 from hiddencodes.diagnostics.convergence import convergence as convergence
 from hiddencodes.diagnostics.convergence_report import ConvergenceReport as ConvergenceReport
 from hiddencodes.diagnostics.decision import SchemeDecision as SchemeDecision
@@ -26,9 +32,20 @@ from hiddencodes.diagnostics.error_split import ErrorPart as ErrorPart
 from hiddencodes.diagnostics.error_split import ErrorSplit as ErrorSplit
 from hiddencodes.diagnostics.error_split import compare_bias_variance as compare_bias_variance
 from hiddencodes.diagnostics.generalization import bias_variance as bias_variance
+from hiddencodes.diagnostics.geometry import GEOMETRY_MEASURES as GEOMETRY_MEASURES
+from hiddencodes.diagnostics.geometry import geometry as geometry
+from hiddencodes.diagnostics.geometry import mean_and_error as mean_and_error
+from hiddencodes.diagnostics.kernel_geometry import centred as centred
+from hiddencodes.diagnostics.kernel_geometry import class_clustering as class_clustering
+from hiddencodes.diagnostics.kernel_geometry import kernel_alignment as kernel_alignment
+from hiddencodes.diagnostics.kernel_geometry import kernel_dimension as kernel_dimension
+from hiddencodes.diagnostics.kernel_geometry import largest_target_alignment as largest_target_alignment
+from hiddencodes.diagnostics.kernel_geometry import walsh_spectrum as walsh_spectrum
 from hiddencodes.diagnostics.monte_carlo import chain_mean as chain_mean
 from hiddencodes.diagnostics.move_acceptance import MoveAcceptance as MoveAcceptance
 from hiddencodes.diagnostics.move_acceptance import move_acceptance as move_acceptance
+from hiddencodes.diagnostics.parallelism import natural_pairing as natural_pairing
+from hiddencodes.diagnostics.parallelism import parallelism_score as parallelism_score
 from hiddencodes.diagnostics.scheme import SchemeReport as SchemeReport
 from hiddencodes.diagnostics.scheme import coding_scheme as coding_scheme
 from hiddencodes.diagnostics.symmetry_breaking import symmetry_breaking as symmetry_breaking

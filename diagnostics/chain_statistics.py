@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from arviz_stats.base.array import array_stats
 from jaxtyping import Float, Int
-from scipy.special import ndtri
-from scipy.stats import rankdata
+from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
+from scipy.stats import rankdata  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 _stats = cast("Any", array_stats)  # arviz_stats has no annotations
 
@@ -83,5 +83,5 @@ def _normalized(values: Float[np.ndarray, "chain draw"]) -> tuple[np.ndarray, np
 
 def _normal_scores(values: np.ndarray) -> np.ndarray:
     """Normal quantiles of the ranks by Blom's rule, ``(rank - 3/8) / (n + 1/4)``; ties share their mean rank."""
-    ranks = rankdata(values, method="average", axis=None).reshape(values.shape)
+    ranks: np.ndarray = cast("Any", rankdata)(values, method="average", axis=None).reshape(values.shape)
     return ndtri((ranks - 0.375) / (values.size + 0.25))

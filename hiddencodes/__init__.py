@@ -11,6 +11,7 @@ Everything public is on this level::
     print(hc.coding_scheme(run).sentence)
 """
 
+from hiddencodes.diagnostics import GEOMETRY_MEASURES as GEOMETRY_MEASURES
 from hiddencodes.diagnostics import BiasVariance as BiasVariance
 from hiddencodes.diagnostics import CodeFraction as CodeFraction
 from hiddencodes.diagnostics import CodeTable as CodeTable
@@ -31,8 +32,11 @@ from hiddencodes.diagnostics import SchemeReport as SchemeReport
 from hiddencodes.diagnostics import ShareComparison as ShareComparison
 from hiddencodes.diagnostics import SymmetryBreakingReport as SymmetryBreakingReport
 from hiddencodes.diagnostics import autocorrelation as autocorrelation
+from hiddencodes.diagnostics import balanced_dichotomies as balanced_dichotomies
 from hiddencodes.diagnostics import bias_variance as bias_variance
+from hiddencodes.diagnostics import centred as centred
 from hiddencodes.diagnostics import chain_mean as chain_mean
+from hiddencodes.diagnostics import class_clustering as class_clustering
 from hiddencodes.diagnostics import class_means as class_means
 from hiddencodes.diagnostics import classify_codes as classify_codes
 from hiddencodes.diagnostics import code_changes as code_changes
@@ -42,12 +46,23 @@ from hiddencodes.diagnostics import codes as codes
 from hiddencodes.diagnostics import coding_scheme as coding_scheme
 from hiddencodes.diagnostics import compare_bias_variance as compare_bias_variance
 from hiddencodes.diagnostics import convergence as convergence
+from hiddencodes.diagnostics import cross_condition_generalization as cross_condition_generalization
 from hiddencodes.diagnostics import drift as drift
 from hiddencodes.diagnostics import equilibrium as equilibrium
+from hiddencodes.diagnostics import geometry as geometry
+from hiddencodes.diagnostics import kernel_alignment as kernel_alignment
+from hiddencodes.diagnostics import kernel_dimension as kernel_dimension
+from hiddencodes.diagnostics import largest_target_alignment as largest_target_alignment
+from hiddencodes.diagnostics import mean_and_error as mean_and_error
 from hiddencodes.diagnostics import move_acceptance as move_acceptance
+from hiddencodes.diagnostics import natural_pairing as natural_pairing
 from hiddencodes.diagnostics import outlier_units as outlier_units
+from hiddencodes.diagnostics import parallelism_score as parallelism_score
 from hiddencodes.diagnostics import participation_ratio as participation_ratio
+from hiddencodes.diagnostics import shattering_dimension as shattering_dimension
+from hiddencodes.diagnostics import shuffled_responses as shuffled_responses
 from hiddencodes.diagnostics import symmetry_breaking as symmetry_breaking
+from hiddencodes.diagnostics import walsh_spectrum as walsh_spectrum
 from hiddencodes.models import MLP as MLP
 from hiddencodes.models import Activation as Activation
 from hiddencodes.models import Activations as Activations
@@ -155,6 +170,7 @@ from hiddencodes.theory import DeepLinearLaw as DeepLinearLaw
 from hiddencodes.theory import DeepMonteCarloSaddle as DeepMonteCarloSaddle
 from hiddencodes.theory import Estimate as Estimate
 from hiddencodes.theory import GaussianProcessPrediction as GaussianProcessPrediction
+from hiddencodes.theory import GeometryPrediction as GeometryPrediction
 from hiddencodes.theory import KernelBlocks as KernelBlocks
 from hiddencodes.theory import LazyPrediction as LazyPrediction
 from hiddencodes.theory import LinearMonteCarlo as LinearMonteCarlo
@@ -169,9 +185,11 @@ from hiddencodes.theory import SingleUnitLimit as SingleUnitLimit
 from hiddencodes.theory import SingleUnitSaddle as SingleUnitSaddle
 from hiddencodes.theory import UnitCode as UnitCode
 from hiddencodes.theory import UnitPopulations as UnitPopulations
+from hiddencodes.theory import decoupled_flow as decoupled_flow
 from hiddencodes.theory import deep_linear_exact as deep_linear_exact
 from hiddencodes.theory import deep_linear_prediction as deep_linear_prediction
 from hiddencodes.theory import deep_unit_monte_carlo as deep_unit_monte_carlo
+from hiddencodes.theory import expected_gradient as expected_gradient
 from hiddencodes.theory import gaussian_process_regression as gaussian_process_regression
 from hiddencodes.theory import kernel_class_blocks as kernel_class_blocks
 from hiddencodes.theory import lazy_prediction as lazy_prediction
@@ -180,7 +198,10 @@ from hiddencodes.theory import linear_prediction as linear_prediction
 from hiddencodes.theory import linear_saddle as linear_saddle
 from hiddencodes.theory import log_evidence as log_evidence
 from hiddencodes.theory import readout_overlap_exact as readout_overlap_exact
+from hiddencodes.theory import rich_relu as rich_relu
+from hiddencodes.theory import rich_saturating as rich_saturating
 from hiddencodes.theory import sample_linear_posterior as sample_linear_posterior
 from hiddencodes.theory import single_unit_limit as single_unit_limit
 from hiddencodes.theory import single_unit_monte_carlo as single_unit_monte_carlo
 from hiddencodes.theory import single_unit_saddle as single_unit_saddle
+from hiddencodes.theory import smoothed_slope as smoothed_slope

@@ -208,24 +208,20 @@ def objective(
     )
     label_key, who_key, input_key, drop_key = jax.random.split(key, 4)
     if "label_noise" in recipe.noisy:
-        everybody = posterior.y_train.shape[0]
-        other = jax.random.randint(who_key, (x.shape[0],), 0, everybody)
+        all_targets, all_labels = jnp.asarray(posterior.y_train), jnp.asarray(posterior.labels_train)
+        other = jax.random.randint(who_key, (x.shape[0],), 0, all_targets.shape[0])
         wrong = jax.random.uniform(label_key, (x.shape[0],), x.dtype) < knobs.label_noise
-        y = jnp.where(wrong[:, None], jnp.asarray(posterior.y_train)[other], y)
-        labels = jnp.where(wrong, jnp.asarray(posterior.labels_train)[other], labels)
+        y = jnp.where(wrong[:, None], all_targets[other], y)
+        labels = jnp.where(wrong, all_labels[other], labels)
     if "input_noise" in recipe.noisy:
         size = knobs.input_noise * jnp.std(jnp.asarray(posterior.x_train))
         x = x + size * jax.random.normal(input_key, x.shape, x.dtype)
-    between = None
-    if "dropout" in recipe.noisy:
 
-        def between(layer: int, hidden: Array) -> Array:
-            kept = (
-                jax.random.uniform(jax.random.fold_in(drop_key, layer), hidden.shape, hidden.dtype)
-                >= knobs.dropout
-            )
-            return jnp.where(kept, hidden / (1.0 - knobs.dropout), 0.0)
+    def silenced(layer: int, hidden: Array) -> Array:
+        u = jax.random.uniform(jax.random.fold_in(drop_key, layer), hidden.shape, hidden.dtype)
+        return jnp.where(u >= knobs.dropout, hidden / (1.0 - knobs.dropout), 0.0)
 
+    between = silenced if "dropout" in recipe.noisy else None
     params = {**trained, **fixed}
     forward = [lambda p, x, m=mlp: m.apply(p, x, between).output for mlp in target.networks]
     output = jax.lax.switch(knobs.network, forward, params, x)
@@ -259,7 +255,7 @@ def _step(
     target: TrainingTarget = density.target
     data: TrainingData = density.data
     recipe, dtype = target.recipe, state.position.dtype
-    n_train = data.posterior.x_train.shape[0]
+    n_train = jnp.asarray(data.posterior.x_train).shape[0]
     size = recipe.batch_size or n_train
     per_epoch = -(-n_train // size)
     optimizer = recipe.optimizer.make(data.knobs.learning_rate)
@@ -287,7 +283,7 @@ def _step(
             layer: {leaf: fall * rates[layer, leaf] * change for leaf, change in leaves.items()}
             for layer, leaves in cast("Params", changes).items()
         }
-        return optax.apply_updates(cast("Any", trained), cast("Any", changes)), memory, value
+        return optax.apply_updates(trained, cast("Any", changes)), memory, value
 
     def partial_objective(trained: Params, key: Any, index: Any, weight: Any) -> Array:
         return objective(target, key, trained, fixed, data, index, weight)

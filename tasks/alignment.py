@@ -2,10 +2,11 @@
 
 import json
 import math
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.optimize import brentq
+from scipy.optimize import brentq  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from hiddencodes.tasks.arguments import finite_number, integer_at_least
 from hiddencodes.tasks.conditions import ConditionTask, walsh_functions
@@ -106,10 +107,18 @@ def _random_kernel(
     wanted = targets @ targets.T
     norm = np.linalg.norm(wanted)
     source = dirichlet(functions[:, 1:])
-    aligned = lambda kernel: float(np.sum(kernel * wanted) / (np.linalg.norm(kernel) * norm))
+
+    def aligned(kernel: np.ndarray) -> float:
+        return float(np.sum(kernel * wanted) / (np.linalg.norm(kernel) * norm))
+
     end = dirichlet(functions[:, k + 1 :]) if aligned(source) >= alignment else wanted / k
     if (aligned(source) - alignment) * (aligned(end) - alignment) >= 0:
         return end  # to rounding, alignment 0 or 1
-    mixed = lambda share: (1 - share) * source + share * end
-    share = brentq(lambda share: aligned(mixed(share)) - alignment, 0.0, 1.0, xtol=1e-15, rtol=1e-14)
-    return mixed(float(share))
+
+    def mixed(share: float) -> np.ndarray:
+        return (1 - share) * source + share * end
+
+    def excess(share: float) -> float:
+        return aligned(mixed(share)) - alignment
+
+    return mixed(float(cast("Any", brentq)(excess, 0.0, 1.0, xtol=1e-15, rtol=1e-14)))

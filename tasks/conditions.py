@@ -236,7 +236,7 @@ def logic_conditions(
     """
     latents = factorial_latents(3)
     a, b, c = latents.T
-    targets = {
+    targets: dict[str, np.ndarray] = {
         "face": a,
         "corner": np.sign(a + b + c),
         "snake": np.where(a > 0, b, c),

@@ -34,3 +34,9 @@ from hiddencodes.theory.single_unit import SingleUnitSaddle as SingleUnitSaddle
 from hiddencodes.theory.single_unit import single_unit_saddle as single_unit_saddle
 from hiddencodes.theory.single_unit_limit import SingleUnitLimit as SingleUnitLimit
 from hiddencodes.theory.single_unit_limit import single_unit_limit as single_unit_limit
+from hiddencodes.theory.task_geometry import GeometryPrediction as GeometryPrediction
+from hiddencodes.theory.task_geometry import decoupled_flow as decoupled_flow
+from hiddencodes.theory.task_geometry import expected_gradient as expected_gradient
+from hiddencodes.theory.task_geometry import rich_relu as rich_relu
+from hiddencodes.theory.task_geometry import rich_saturating as rich_saturating
+from hiddencodes.theory.task_geometry import smoothed_slope as smoothed_slope
