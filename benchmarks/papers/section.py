@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from hiddencodes.benchmarks.papers.claim import Claim
 from hiddencodes.models import Posterior
 from hiddencodes.rules import slug
-from hiddencodes.sampling import Progress, sample
+from hiddencodes.sampling import Progress, sample, train
 
 Show = Callable[[str, Progress], None]
 
@@ -76,10 +76,22 @@ class Settings:
             FileExistsError: If the section has a run of that label already.
             ValueError: As `hiddencodes.sample` does.
         """
+        return self._kept(sample, label, posterior, options)
+
+    def train(self, label: str, posterior: Posterior | Sequence[Posterior], **options: Any) -> xr.DataTree:
+        """Train ensembles into the reproduction's folder.
+
+        Arguments and errors are those of `sample`, options those of `hiddencodes.train`.
+        """
+        return self._kept(train, label, posterior, options)
+
+    def _kept(
+        self, how: Callable[..., xr.DataTree], label: str, posterior: Any, options: dict[str, Any]
+    ) -> xr.DataTree:
         store = self.store(label)
         store.parent.mkdir(parents=True, exist_ok=True)
         defaults: dict[str, Any] = {"key": self.random_key(label), "verbose": False}
-        return sample(
+        return how(
             posterior,
             out=store,
             progress=lambda event: self.progress(label, event),
@@ -178,5 +190,27 @@ def describe_run(run: xr.DataTree) -> dict[str, object]:
         "thin": run.attrs["thin"],
         "warm-up": run.attrs["warmup"],
         "precision": run.attrs["precision"],
+        "seconds": round(sum(seconds.values()), 1),
+    }
+
+
+def describe_training(run: xr.DataTree) -> dict[str, object]:
+    """How ensembles were trained, for a section's settings.
+
+    Args:
+        run: What `hiddencodes.train` returns.
+    """
+    model, recipe, seconds = (json.loads(run.attrs[name]) for name in ("model", "sampler", "timings"))
+    sizes = run["posterior"].sizes
+    return {
+        "network": f"{', '.join(dict.fromkeys(recipe['activations']))}, {model['parameterization']}",
+        "N": model["width"],
+        "P": recipe["n_train"],
+        "optimizer": recipe["optimizer"],
+        "batch": recipe["batch_size"] or "all",
+        "epochs": recipe["epochs_per_snapshot"] * sizes["draw"],
+        "trained layers": ", ".join(recipe["trained"]),
+        "tasks x activations": sizes["seed"],
+        "networks each": sizes["chain"],
         "seconds": round(sum(seconds.values()), 1),
     }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-Grade = Literal["text", "poster", "poster-meas", "secondary", "derived", "checked"]
+Grade = Literal["text", "poster", "poster-meas", "secondary", "derived", "checked", "measured", "new"]
 Verdict = Literal["holds", "fails", "frozen, not compared", "not compared"]
 Relation = Literal["=", "<", ">"]
 
@@ -15,5 +15,7 @@ GRADES: Mapping[Grade, str] = {
     "secondary": "described by others",
     "derived": "derived here",
     "checked": "derived here, checked numerically",
+    "measured": "measured with an independent implementation",
+    "new": "this project's own experiment",
 }
 """Where an expected value comes from, in words."""
