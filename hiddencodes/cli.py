@@ -339,13 +339,13 @@ def _print_verdicts(folder: Path) -> None:
 
 
 def _use_all_cores() -> None:
-    """For ``run``: a device per core where JAX would use the CPU, since XLA does little of a program of many small operations in parallel.
+    """For ``run`` and ``reproduce``: a device per core where JAX would use the CPU, since XLA does little of a program of many small operations in parallel.
 
     JAX reads how many when it is imported, which was before this module was: the process becomes itself once more.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     told = "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host" in os.environ.get("XLA_FLAGS", "")
-    if sys.argv[1:2] == ["run"] and "--help" not in sys.argv and cores > 1 and not told:
+    if sys.argv[1:2] in (["run"], ["reproduce"]) and "--help" not in sys.argv and cores > 1 and not told:
         environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(cores)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 

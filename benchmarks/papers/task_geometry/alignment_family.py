@@ -9,7 +9,12 @@ import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.benchmarks.papers.task_geometry import figures
-from hiddencodes.benchmarks.papers.task_geometry.comparisons import agrees_with_row, inside_the_arc, row_of
+from hiddencodes.benchmarks.papers.task_geometry.comparisons import (
+    SHORTER,
+    agrees_with_row,
+    inside_the_arc,
+    row_of,
+)
 from hiddencodes.benchmarks.papers.task_geometry.networks import OPTIONS, initial_weights, networks
 
 WIDTH = 128
@@ -49,6 +54,7 @@ def alignment_family(settings: Settings) -> Section:
         captions={
             "planes": "Alignment of layers with inputs and with targets, one point per network; the line is the arc that no layer can cross."
         },
+        notes=(SHORTER,) if settings.quick else (),
         settings={"runs": runs},
         unknown=("The figure's number, its lengths of training and numbers of networks.",),
     )
@@ -69,11 +75,12 @@ def _reference_rows(settings: Settings, targets: int) -> tuple[list[Claim], dict
     shares = [share for k, share in REFERENCE if k == targets]
     largest = hc.isotropic_alignment(8, targets)
     tasks = [hc.aligned_conditions(8, targets, share * largest) for share in shares]
-    run, found = _train(settings, f"reference-{targets}", tasks, settings.choose(full=10, quick=4), 200)
+    epochs = settings.choose(full=200, quick=100)
+    run, found = _train(settings, f"reference-{targets}", tasks, settings.choose(full=10, quick=4), epochs)
     claims = [
         agrees_with_row(
             f"{activation}-k{targets}-c{share:g}".replace(".", ""),
-            f"{activation}, 8 conditions, {targets} targets at {share:g} of the unstructured alignment, after 200 epochs",
+            f"{activation}, 8 conditions, {targets} targets at {share:g} of the unstructured alignment, after {epochs} epochs",
             dict(zip(NAMES, REFERENCE[targets, share][a], strict=True)),
             row_of(found, [a * len(shares) + i]),
             z=settings.choose(full=3.0, quick=None),

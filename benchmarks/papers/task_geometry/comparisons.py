@@ -18,6 +18,8 @@ REFERENCE_ERROR = 0.03 / np.sqrt(2)
 # Its dimensions are printed with one or two digits and spread with their size.
 REFERENCE_DIMENSION_ERROR = 0.03
 
+SHORTER = "The small version trains for a half or a third of the epochs of the independent measurement, when geometry has all but settled."
+
 
 class Row(NamedTuple):
     """Mean and standard error of every measure over independent networks."""

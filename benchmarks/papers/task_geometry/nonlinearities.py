@@ -6,7 +6,12 @@ import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.benchmarks.papers.task_geometry import figures
-from hiddencodes.benchmarks.papers.task_geometry.comparisons import agrees_with_row, paired_gap, row_of
+from hiddencodes.benchmarks.papers.task_geometry.comparisons import (
+    SHORTER,
+    agrees_with_row,
+    paired_gap,
+    row_of,
+)
 from hiddencodes.benchmarks.papers.task_geometry.networks import (
     OPTIONS,
     initial_weights,
@@ -29,10 +34,11 @@ def nonlinearities(settings: Settings) -> Section:
         hc.shifted_relu(-0.5), hc.shifted_relu(0.5), hc.relu, hc.clipped_relu(1.0), hc.hard_tanh,
         *settings.choose(full=(hc.tanh, hc.clipped_relu(2.0), hc.leaky_relu(0.3), hc.erf), quick=()),
     ]  # fmt: skip
-    n_tasks, each = settings.choose(full=10, quick=4), 2
+    n_tasks, each = settings.choose(full=10, quick=3), 2
+    epochs = settings.choose(full=300, quick=100)
     posteriors = networks(unstructured_tasks(n_tasks, ALIGNMENT), variants, WIDTH, bias=False)
     run = settings.train(
-        "variants", posteriors, networks=each, epochs=300, snapshots=1, batch_size=200,
+        "variants", posteriors, networks=each, epochs=epochs, snapshots=1, batch_size=200,
         start=initial_weights(posteriors, each, "uniform, balanced readout", settings.random_key("start")), **OPTIONS,
     )  # fmt: skip
     found = hc.geometry(run, measures=NAMES)
@@ -40,7 +46,7 @@ def nonlinearities(settings: Settings) -> Section:
     claims = [
         agrees_with_row(
             f"shift-{'up' if shift < 0 else 'down'}",
-            f"relu(u {'+' if shift < 0 else '-'} 0.5), after 300 epochs",
+            f"relu(u {'+' if shift < 0 else '-'} 0.5), after {epochs} epochs",
             dict(zip(NAMES, expected, strict=True)),
             rows[hc.shifted_relu(shift)],
             z=settings.choose(full=3.0, quick=None),
@@ -82,6 +88,7 @@ def nonlinearities(settings: Settings) -> Section:
         captions={
             "plane": "Layers of networks with different nonlinearities, trained on unstructured clusters."
         },
+        notes=(SHORTER,) if settings.quick else (),
         settings={"runs": {"variants": describe_training(run)}},
         unknown=("Which variants were published, and with which parameters.",),
     )

@@ -1,5 +1,7 @@
 """The posterior of the same networks, sampled: this project's own experiment, not the paper's."""
 
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
@@ -11,56 +13,50 @@ ACTIVATIONS = (hc.tanh, hc.relu)
 WIDTH, CONDITIONS, INPUTS = 100, 8, 40
 NAMES = ("input_alignment", "target_alignment", "parallelism", "dimension")
 COLD, LAZY_TEMPERATURE = 0.03, 0.01
+INSEPARABLE = "c = 0.000"
 
 
 def posterior_geometry(settings: Settings) -> Section:
     """Does the posterior over weights choose geometries as training does?"""
-    hot_to_cold = settings.choose(full=(3.0, 1.0, 0.3, 0.1, COLD, 0.01), quick=(1.0, COLD))
-    shares = settings.choose(full=(0.0, 0.25, 0.5, 0.75, 1.0), quick=(0.0, 1.0))
+    hot_to_cold = settings.choose(full=(3.0, 1.0, 0.3, 0.1, COLD), quick=(1.0, COLD))
+    # The last share, 1, is the coldest of the temperatures.
+    shares = settings.choose(full=(0.0, 0.25, 0.5, 0.75), quick=())
     runs: dict[str, object] = {}
     sampled: dict[tuple[str, str], xr.Dataset] = {}
-    reports: list[hc.ConvergenceReport] = []
+    reports: dict[str, hc.ConvergenceReport] = {}
     largest = hc.isotropic_alignment(CONDITIONS, 1)
     for activation in ACTIVATIONS:
-        # Posteriors of one call share their temperature.
+        # Posteriors of one call share their temperature and, with the inputs projected, the rank of their inputs.
         plans = {
-            ("temperature", f"N T = {t:g}"): [(hc.mean_field, 1.0, {"n_temperature": t})] for t in hot_to_cold
+            ("temperature", f"N T = {t:g}"): (hc.mean_field, 1.0, {"n_temperature": t}) for t in hot_to_cold
         }
-        plans["alignment", f"N T = {COLD:g}"] = [
-            (hc.mean_field, share, {"n_temperature": COLD}) for share in shares
-        ]
-        plans["lazy", f"T = {LAZY_TEMPERATURE:g}"] = [(hc.ntk, 1.0, {"temperature": LAZY_TEMPERATURE})]
+        plans |= {
+            ("alignment", f"c = {share * largest:.3f}"): (hc.mean_field, share, {"n_temperature": COLD})
+            for share in shares
+        }
+        plans["lazy", f"T = {LAZY_TEMPERATURE:g}"] = (hc.ntk, 1.0, {"temperature": LAZY_TEMPERATURE})
         parts: dict[str, list[xr.Dataset]] = {}
         for (question, label), plan in plans.items():
-            posteriors = [_posterior(activation, *each, largest) for each in plan]
             name = f"{question}, {label}, {activation}"
             run = settings.sample(
-                name, posteriors, seeds=len(posteriors), observables=(hc.condition_kernel, *_scalars()),
+                name, _posterior(activation, *plan, largest), observables=(hc.condition_kernel, *_scalars()),
                 **settings.choose(
-                    full={"chains": 8, "draws": 1500, "warmup": 1000, "thin": 4},
-                    quick={"chains": 4, "draws": 300, "warmup": 400, "thin": 2},
+                    full={"chains": 8, "draws": 600, "warmup": 800, "thin": 4},
+                    quick={"chains": 4, "draws": 250, "warmup": 300, "thin": 2},
                 ),
             )  # fmt: skip
             runs[name] = describe_run(run)
             parts.setdefault(question, []).append(hc.geometry(run, measures=NAMES).drop_vars("seed"))
-            reports.append(
-                hc.convergence(
-                    run,
-                    ess_min=settings.choose(full=400, quick=50),
-                    rhat_max=settings.choose(full=1.01, quick=1.1),
-                )
+            reports[name] = hc.convergence(
+                run,
+                ess_min=settings.choose(full=400, quick=50),
+                rhat_max=settings.choose(full=1.01, quick=1.1),
             )
+        parts["alignment"] = [*parts.get("alignment", []), parts["temperature"][-1]]
         sampled |= {(question, str(activation)): xr.concat(each, "seed") for question, each in parts.items()}
-    claims = [
-        Claim.statement_true(
-            "converged",
-            "The chains agree, on the layer's kernel too",
-            all(report.ok for report in reports),
-            "; ".join(dict.fromkeys(report.verdict for report in reports if not report.ok)) or f"{len(reports)} runs of {len(runs)}",
-            grade="new",
-        ),
-        *_gaps(settings, sampled, shares),
-    ]  # fmt: skip
+    claims = [*_converged(reports), *_gaps(sampled)]
+    if shares:
+        claims.append(_inseparable(sampled, all(r.ok for name, r in reports.items() if INSEPARABLE in name)))
     lines: dict[str, list[figures.Line]] = {}
     for name in NAMES:
         lines[name.replace("_", " ") + ", by log10 of N T"] = [
@@ -68,7 +64,7 @@ def posterior_geometry(settings: Settings) -> Section:
         ]
     for name in NAMES:
         lines[name.replace("_", " ") + ", by alignment"] = [
-            _line(str(a), np.asarray(shares) * largest, sampled["alignment", str(a)][name])
+            _line(str(a), np.asarray([*shares, 1.0]) * largest, sampled["alignment", str(a)][name])
             for a in ACTIVATIONS
         ]
     return Section(
@@ -121,14 +117,9 @@ def _line(label: str, x: np.ndarray, values: xr.DataArray) -> figures.Line:
     return figures.Line(label, np.asarray(x), mean, error)
 
 
-def _gaps(
-    settings: Settings, sampled: dict[tuple[str, str], xr.Dataset], shares: tuple[float, ...]
-) -> list[Claim]:
-    def gap(label: str, name: str, at: int) -> tuple[float, float]:
-        (tanh, tanh_error), (relu, relu_error) = (_mean(sampled[label, str(a)][name]) for a in ACTIVATIONS)
-        return float(tanh[at] - relu[at]), float(np.hypot(tanh_error[at], relu_error[at]))
-
-    cold = -2 if not settings.quick else -1
+def _gaps(sampled: dict[tuple[str, str], xr.Dataset]) -> list[Claim]:
+    gap = partial(_gap, sampled)
+    cold = -1
     lazy_gap, rich_gap = gap("lazy", "input_alignment", 0), gap("temperature", "input_alignment", cold)
     lazy = [_mean(sampled["lazy", str(a)]["input_alignment"]) for a in ACTIVATIONS]
     words = f"Posterior at N T = {COLD}, {CONDITIONS} unstructured conditions:"
@@ -165,14 +156,42 @@ def _gaps(
             grade="new",
         )
     )
-    inseparable = gap("alignment", "target_alignment", 0)
-    claims.append(
-        Claim.below(
-            "inseparable",
-            f"At alignment {shares[0]:g}, where the target is linearly inseparable, the advantage of tanh layers is gone or below half of the unstructured one",
-            0.5 * gap("alignment", "target_alignment", -1)[0],
-            *inseparable,
+    return claims
+
+
+def _gap(sampled: dict[tuple[str, str], xr.Dataset], label: str, name: str, at: int) -> tuple[float, float]:
+    """Tanh minus ReLU."""
+    (tanh, tanh_error), (relu, relu_error) = (_mean(sampled[label, str(a)][name]) for a in ACTIVATIONS)
+    return float(tanh[at] - relu[at]), float(np.hypot(tanh_error[at], relu_error[at]))
+
+
+def _converged(reports: dict[str, hc.ConvergenceReport]) -> list[Claim]:
+    separable = {name: report for name, report in reports.items() if INSEPARABLE not in name}
+    bad = {name: report.verdict for name, report in separable.items() if not report.ok}
+    return [
+        Claim.statement_true(
+            "converged",
+            "Where the target is linearly separable the chains agree, on every entry of the layer's kernel too",
+            not bad,
+            "; ".join(f"{name}: {verdict}" for name, verdict in bad.items()) or f"all {len(separable)} runs",
             grade="new",
         )
-    )
-    return claims
+    ]
+
+
+def _inseparable(sampled: dict[tuple[str, str], xr.Dataset], converged: bool) -> Claim:
+    statement = "Where the target is linearly inseparable the advantage of tanh layers is below half of the unstructured one"
+    bound = 0.5 * _gap(sampled, "alignment", "target_alignment", -1)[0]
+    measured, error = _gap(sampled, "alignment", "target_alignment", 0)
+    if not converged:
+        why = "the chains do not agree on single entries of the kernel: conditions share units in several ways, and chains keep theirs"
+        return Claim.frozen(
+            "inseparable",
+            statement,
+            why,
+            grade="new",
+            expected=f"< {bound:.3f}",
+            measured=measured,
+            error=error,
+        )
+    return Claim.below("inseparable", statement, bound, measured, error, grade="new")

@@ -6,7 +6,12 @@ import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.benchmarks.papers.task_geometry import figures
-from hiddencodes.benchmarks.papers.task_geometry.comparisons import agrees_with_row, inside_the_arc, row_of
+from hiddencodes.benchmarks.papers.task_geometry.comparisons import (
+    SHORTER,
+    agrees_with_row,
+    inside_the_arc,
+    row_of,
+)
 from hiddencodes.benchmarks.papers.task_geometry.networks import OPTIONS, initial_weights, networks
 
 WIDTH = 120
@@ -41,7 +46,7 @@ def separability(settings: Settings) -> Section:
             "maps": "Target alignment, input alignment and parallelism (clipped at 0) over separability and noise: tanh above, ReLU below."
         },
         settings={"runs": {"reference rows": table, "grid": grid}},
-        notes=(ODD_UNITS,),
+        notes=(ODD_UNITS, SHORTER) if settings.quick else (ODD_UNITS,),
         unknown=("Separabilities, noise and length of training of the published maps.",),
     )
 
@@ -49,17 +54,18 @@ def separability(settings: Settings) -> Section:
 def _reference_rows(settings: Settings) -> tuple[list[Claim], dict[str, object]]:
     chosen = settings.choose(full=tuple(REFERENCE), quick=((0.25, 0.1), (1.0, 1.0)))
     each = settings.choose(full=10, quick=4)
+    epochs = settings.choose(full=400, quick=200)
     tasks = [hc.xor_conditions(s, noise=noise) for s, noise in chosen]
     posteriors = networks(tasks, ACTIVATIONS, WIDTH, bias=True)
     run = settings.train(
-        "reference-rows", posteriors, networks=each, epochs=400, snapshots=1, batch_size=200,
+        "reference-rows", posteriors, networks=each, epochs=epochs, snapshots=1, batch_size=200,
         start=initial_weights(posteriors, each, "uniform", settings.random_key("rows")), **OPTIONS,
     )  # fmt: skip
     found = hc.geometry(run, measures=NAMES)
     claims = [
         agrees_with_row(
             f"{activation}-s{s:g}-n{noise:g}".replace(".", ""),
-            f"{activation} at separability {s:g} and noise {noise:g}, after 400 epochs",
+            f"{activation} at separability {s:g} and noise {noise:g}, after {epochs} epochs",
             dict(zip(NAMES, REFERENCE[s, noise][a], strict=True)),
             row_of(found, [a * len(chosen) + i]),
             z=settings.choose(full=3.0, quick=None),

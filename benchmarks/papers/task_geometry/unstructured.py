@@ -9,6 +9,7 @@ from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.benchmarks.papers.task_geometry import figures
 from hiddencodes.benchmarks.papers.task_geometry.comparisons import (
     MEASURES,
+    SHORTER,
     agrees_with_row,
     inside_the_arc,
     paired_gap,
@@ -30,12 +31,13 @@ REFERENCE = {
 
 def unstructured(settings: Settings) -> Section:
     """Four unstructured clusters: tanh layers become the target, ReLU layers stay half-way."""
-    n_tasks, each = settings.choose(full=10, quick=4), 2
+    n_tasks, each = settings.choose(full=10, quick=3), 2
+    epochs = settings.choose(full=300, quick=100)
     tasks = unstructured_tasks(n_tasks, ALIGNMENT)
     activations = [hc.tanh, hc.relu]
     posteriors = networks(tasks, activations, WIDTH, bias=False)
     run = settings.train(
-        "clusters", posteriors, networks=each, epochs=300, snapshots=settings.choose(full=30, quick=10), batch_size=200,
+        "clusters", posteriors, networks=each, epochs=epochs, snapshots=settings.choose(full=30, quick=10), batch_size=200,
         start=initial_weights(posteriors, each, "uniform, balanced readout", settings.random_key("start")),
         observables=[*hc.training_observables(4), hc.condition_activations], **OPTIONS,
     )  # fmt: skip
@@ -46,7 +48,7 @@ def unstructured(settings: Settings) -> Section:
     claims = [
         agrees_with_row(
             f"{name}-row",
-            f"{name}: alignments, parallelism and dimension after 300 epochs",
+            f"{name}: alignments, parallelism and dimension after {epochs} epochs",
             expected,
             rows[name],
             z=settings.choose(full=3.0, quick=None),
@@ -98,10 +100,11 @@ def unstructured(settings: Settings) -> Section:
         title="Four unstructured clusters",
         question="How does the geometry of tanh and ReLU layers change along training, when inputs know nothing of the target?",
         claims=tuple(claims),
-        figures={"along-training": figures.line_panels(_lines(found, before, of, 300), x_label="epoch")},
+        figures={"along-training": figures.line_panels(_lines(found, before, of, epochs), x_label="epoch")},
         captions={
             "along-training": "Geometry along training, mean and standard error over tasks and networks; the first point is before training."
         },
+        notes=(SHORTER,) if settings.quick else (),
         settings={"runs": {"clusters": describe_training(run)}},
         unknown=(
             "Whether the published curves are of one task or of several; their alignment of inputs and target.",
