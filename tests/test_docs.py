@@ -13,7 +13,7 @@ from hiddencodes.cli import app
 from hiddencodes.study import parse_study
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/tutorial.md", "docs/long_runs.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "docs/tutorial.md", "docs/long_runs.md", "docs/geometry.md", "CONTRIBUTING.md")
 
 
 def blocks(page: str, language: str) -> list[tuple[int, str]]:
@@ -43,6 +43,18 @@ def test_long_runs(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     execute("docs/long_runs.md")
     assert capsys.readouterr().out.split() == ["80", "4"]
+
+
+def test_geometry(capsys):
+    n = execute("docs/geometry.md")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[0.0, 0.174, 0.577]"
+    assert [line.split(":")[0] for line in lines[1:]] == ["tanh"] * 3 + ["relu"] * 3
+    target = n["geometry"]["target_alignment"].isel(draw=-1).mean("chain").values
+    # Where the target is linearly separable tanh layers are the more aligned ones; at the plain exclusive-or they are not.
+    assert target[1] > target[4]
+    assert target[2] > target[5]
+    assert target[0] < target[3]
 
 
 def test_tutorial(capsys):

@@ -57,29 +57,34 @@ def posterior_geometry(settings: Settings) -> Section:
     claims = [*_converged(reports), *_gaps(sampled)]
     if shares:
         claims.append(_inseparable(sampled, all(r.ok for name, r in reports.items() if INSEPARABLE in name)))
-    lines: dict[str, list[figures.Line]] = {}
-    for name in NAMES:
-        lines[name.replace("_", " ") + ", by log10 of N T"] = [
-            _line(str(a), np.log10(hot_to_cold), sampled["temperature", str(a)][name]) for a in ACTIVATIONS
-        ]
-    for name in NAMES:
-        lines[name.replace("_", " ") + ", by alignment"] = [
-            _line(str(a), np.asarray([*shares, 1.0]) * largest, sampled["alignment", str(a)][name])
-            for a in ACTIVATIONS
-        ]
+
+    def lines(question: str, x: np.ndarray) -> dict[str, list[figures.Line]]:
+        return {
+            name.replace("_", " "): [_line(str(a), x, sampled[question, str(a)][name]) for a in ACTIVATIONS]
+            for name in NAMES
+        }
+
+    drawn = {
+        "by-temperature": figures.line_panels(
+            lines("temperature", np.log10(hot_to_cold)), x_label="log10 of N T"
+        )
+    }
+    captions = {
+        "by-temperature": "Geometry of layers sampled from the posterior of eight unstructured conditions, by temperature; means and standard errors "
+        "over chains."
+    }
+    if shares:
+        aligned = lines("alignment", np.asarray([*shares, 1.0]) * largest)
+        drawn["by-alignment"] = figures.line_panels(aligned, x_label="alignment of inputs and target")
+        captions["by-alignment"] = (
+            f"The same at N T = {COLD}, by alignment of inputs and target; the last point is no structure at all."
+        )
     return Section(
         title="The posterior of the same networks",
         question="Does the posterior over weights make the choice that training makes?",
         claims=tuple(claims),
-        figures={
-            "posterior": figures.line_panels(
-                lines, x_label="log10 N T (above), alignment of inputs and target (below)"
-            )
-        },
-        captions={
-            "posterior": "Geometry of layers sampled from the posterior, means and standard errors over chains: above at the unstructured alignment, "
-            f"by temperature; below at N T = {COLD}, by alignment."
-        },
+        figures=drawn,
+        captions=captions,
         settings={"runs": runs},
         notes=("A new result of this project: the paper trains networks and samples none.",),
     )
