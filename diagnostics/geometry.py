@@ -80,8 +80,8 @@ def geometry(
             found[name].append(np.asarray(of_measure[name]()))
     variables = {name: (tuple(leading), np.stack(each)) for name, each in found.items()}
     result = xr.Dataset({**variables, "alignment": (("seed",), np.asarray(aligned))})
-    labels = {d: kernels[d].values for d in leading if d in map(str, kernels.coords)}
-    return result.assign_coords(labels)
+    labels = {d: np.asarray(kernels[d].values) for d in leading}
+    return result.assign_coords(labels)  # pyright: ignore[reportUnknownMemberType]
 
 
 def mean_and_error(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:

@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from hiddencodes.benchmarks.papers.claim import Claim
-from hiddencodes.models import Posterior
+from hiddencodes.models import Posterior, Reduced
 from hiddencodes.rules import slug
 from hiddencodes.sampling import Progress, sample, train
 
@@ -61,7 +61,12 @@ class Settings:
         text = json.dumps([self.key, self.section, label])
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) // 2
 
-    def sample(self, label: str, posterior: Posterior | Sequence[Posterior], **options: Any) -> xr.DataTree:
+    def sample(
+        self,
+        label: str,
+        posterior: Posterior | Reduced | Sequence[Posterior] | Sequence[Reduced],
+        **options: Any,
+    ) -> xr.DataTree:
         """Sample into the reproduction's folder.
 
         Args:
@@ -91,10 +96,14 @@ class Settings:
         store = self.store(label)
         store.parent.mkdir(parents=True, exist_ok=True)
         defaults: dict[str, Any] = {"key": self.random_key(label), "verbose": False}
+
+        def told(event: Progress) -> None:
+            self.progress(label, event)
+
         return how(
             posterior,
             out=store,
-            progress=lambda event: self.progress(label, event),
+            progress=told,
             **{**defaults, **options},
         )
 

@@ -222,9 +222,9 @@ def gradient_fields(
 
 def _conditions(axes: Axes, plane: np.ndarray, task: hc.ConditionTask, reach: float) -> None:
     """Where the conditions lie, drawn at the rim."""
-    places = task.means @ plane.T
+    places: np.ndarray = task.means @ plane.T
     for place, label in zip(places, task.targets[:, 0], strict=True):
-        length = float(np.linalg.norm(place))
+        length = float(np.linalg.norm(np.asarray(place)))
         if length > 1e-9:
             axes.plot(
                 *(0.93 * reach * place / length),

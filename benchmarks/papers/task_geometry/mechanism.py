@@ -1,8 +1,12 @@
 """Why: gradients of single units, the decoupled flow of preactivations, and the lazy control."""
 
+# Weights are trees of arrays whose types nobody knows.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.optimize import brentq  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 import hiddencodes as hc
@@ -10,6 +14,7 @@ from hiddencodes.benchmarks.papers import Claim, Section, Settings
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.benchmarks.papers.task_geometry import figures
 from hiddencodes.benchmarks.papers.task_geometry.networks import initial_weights
+from hiddencodes.drawing import array
 
 ACTIVATIONS = (hc.tanh, hc.relu)
 NAMES = ("target_alignment", "input_alignment", "parallelism")
@@ -139,7 +144,7 @@ def _trained(settings: Settings, d: int, std: float, runs: dict[str, object]) ->
     label = f"{'rich' if std < 1 else 'lazy'}-{d}"
     start = initial_weights(posteriors, each, "uniform, balanced readout", settings.random_key(label))
     rng = np.random.default_rng(settings.random_key(label))
-    start["hidden_1"]["kernel"] = std * rng.standard_normal(start["hidden_1"]["kernel"].shape)
+    start["hidden_1"]["kernel"] = std * rng.standard_normal((len(posteriors), each, d, width))
     run = settings.train(
         label,
         posteriors,
@@ -151,7 +156,7 @@ def _trained(settings: Settings, d: int, std: float, runs: dict[str, object]) ->
         start=start,
     )
     runs[label] = describe_training(run)
-    kernels = run["posterior"]["condition_kernel"].values[:, :, -1, -1].astype(float)
+    kernels = array(run, "posterior/condition_kernel")[:, :, -1, -1]
     found: dict[str, Trained] = {}
     for a, activation in enumerate(ACTIVATIONS):
         labels = task.targets[:, 0]
@@ -170,7 +175,9 @@ def _flow_with_trace(activation: hc.Activation, labels: np.ndarray, std: float, 
     def flow(growth: float) -> np.ndarray:
         return hc.decoupled_flow(activation, labels, initial_std=std, growth=growth, nodes=400)
 
-    excess = lambda growth: float(np.trace(flow(growth))) - trace
+    def excess(growth: float) -> float:
+        return float(np.trace(flow(growth))) - trace
+
     top = 0.01
     while excess(top) < 0 and top < 200:
         top *= 2
@@ -195,7 +202,7 @@ def _rich(d: int, rich: dict[str, Trained]) -> list[Claim]:
     ]
 
 
-def _units(settings: Settings, runs: dict[str, object]) -> tuple[list[Claim], object]:
+def _units(settings: Settings, runs: dict[str, object]) -> tuple[list[Claim], Figure]:
     """What single units become on four orthonormal conditions."""
     task = _orthonormal(4)
     width = 2000
@@ -213,9 +220,10 @@ def _units(settings: Settings, runs: dict[str, object]) -> tuple[list[Claim], ob
         observables=[*hc.training_observables(4), *hc.weight_observables(posteriors[0].mlp)],
     )  # fmt: skip
     runs["units"] = describe_training(run)
-    kernel = run["units"]["hidden_1_kernel"].values[:, 0]
-    weights = np.concatenate([start["hidden_1"]["kernel"][:, 0][:, None], kernel], axis=1)
-    positive = start["readout"]["kernel"][0, 0, :, 0] > 0
+    kernel = array(run, "units/hidden_1_kernel")[:, 0]
+    first: np.ndarray = start["hidden_1"]["kernel"][:, 0][:, None]
+    weights: np.ndarray = np.concatenate([first, kernel], axis=1)
+    positive: np.ndarray = start["readout"]["kernel"][0, 0, :, 0] > 0
     plane = np.asarray([[1.0, 1, -1, -1], [1, -1, 0, 0]]) / np.asarray([[2.0], [np.sqrt(2)]])
     panels = [
         figures.FieldPanel(
@@ -228,12 +236,14 @@ def _units(settings: Settings, runs: dict[str, object]) -> tuple[list[Claim], ob
         panels, plane, task, reach=reach, axis_names=("between the classes", "within the preferred class")
     )
     # Preferred conditions to which a ReLU unit responds at the end: those to which it responded at first.
-    last = weights[1, -1][:, positive]
-    responds = np.sum(last[:2] > 0, axis=0)
+    last: np.ndarray = weights[1, -1][:, positive]
+    responds: np.ndarray = np.sum(last[:2] > 0, axis=0)
     n = len(responds)
     expected = np.asarray([0.25, 0.5, 0.25])
     shares = np.asarray([np.mean(responds == k) for k in range(3)])
-    cosine = plane[0] @ weights[0, -1][:, positive] / np.linalg.norm(weights[0, -1][:, positive], axis=0)
+    cosine: np.ndarray = (
+        plane[0] @ weights[0, -1][:, positive] / np.linalg.norm(weights[0, -1][:, positive], axis=0)
+    )
     claims = [
         Claim.agrees(
             "relu-specializes",

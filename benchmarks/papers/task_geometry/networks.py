@@ -51,11 +51,10 @@ def initial_weights(
     """
     mlp, rng = posteriors[0].mlp, np.random.default_rng(key)
     lanes = (len(posteriors), n_networks)
-    draw = (
-        (lambda *shape: rng.uniform(-1, 1, shape))
-        if kind.startswith("uniform")
-        else (lambda *shape: rng.standard_normal(shape))
-    )
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.uniform(-1, 1, shape) if kind.startswith("uniform") else rng.standard_normal(shape)
+
     hidden = {"kernel": draw(*lanes, mlp.n_inputs, mlp.width) / np.sqrt(mlp.n_inputs)}
     if mlp.bias:
         hidden["bias"] = draw(*lanes, mlp.width) / np.sqrt(mlp.n_inputs)

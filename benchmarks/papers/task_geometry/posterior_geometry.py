@@ -1,6 +1,7 @@
 """The posterior of the same networks, sampled: this project's own experiment, not the paper's."""
 
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -108,7 +109,7 @@ def _posterior(
     """All weights on the noise-free conditions; what can be integrated exactly is."""
     task = hc.aligned_conditions(CONDITIONS, 1, share * largest, n_inputs=INPUTS, noise=0.0).noise_free()
     mlp = hc.MLP(INPUTS, 1, WIDTH, 1, activation, scaling)
-    return hc.integrate_readout(hc.project_inputs(hc.Posterior(mlp, task, **temperature)))
+    return hc.integrate_readout(hc.project_inputs(hc.Posterior(mlp, task, **cast("Any", temperature))))
 
 
 def _mean(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:

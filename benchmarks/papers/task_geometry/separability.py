@@ -1,6 +1,7 @@
 """Exclusive-or made linearly separable by degrees, with input noise (Fig. 3 of arXiv 2401.13558)."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
@@ -77,7 +78,7 @@ def _reference_rows(settings: Settings) -> tuple[list[Claim], dict[str, object]]
     return claims, describe_training(run)
 
 
-def _grid(settings: Settings) -> tuple[list[Claim], dict[str, object], object]:
+def _grid(settings: Settings) -> tuple[list[Claim], dict[str, object], Figure]:
     separabilities = np.linspace(0.0, 1.0, settings.choose(full=21, quick=3))
     noises = settings.choose(full=(0.0, 0.1, 0.2, 0.3), quick=(0.1, 0.3))
     each = settings.choose(full=20, quick=4)

@@ -21,6 +21,7 @@ from hiddencodes.benchmarks.papers.task_geometry.networks import (
     networks,
     unstructured_tasks,
 )
+from hiddencodes.drawing import array
 
 WIDTH, ALIGNMENT = 120, 0.646
 REFERENCE = {
@@ -131,10 +132,10 @@ def _lines(
 
 def _null(run: xr.DataTree, seeds: list[int]) -> Claim:
     """Generalization when units are shuffled in every condition by itself."""
-    responses = run["units"]["condition_activations"].values[seeds, :, -1, -1]
+    responses = array(run, "units/condition_activations")[seeds, :, -1, -1]
     shuffled = np.stack([hc.shuffled_responses(responses, seed=i) for i in range(20)])
     kernels = shuffled @ np.swapaxes(shuffled, -1, -2)
-    target = run["constant_data"]["targets"].values[seeds[0], :, 0]
+    target = array(run, "constant_data/targets")[seeds[0], :, 0]
     found = hc.cross_condition_generalization(kernels, target)
     return Claim.agrees(
         "generalization-null",
