@@ -30,9 +30,9 @@ from hiddencodes.sampling.starts import teacher_start as teacher_start
 from hiddencodes.sampling.tempered_smc import TemperedSMC as TemperedSMC
 from hiddencodes.sampling.tempered_smc import tempered_smc as tempered_smc
 from hiddencodes.sampling.train import train as train
-from hiddencodes.sampling.training import Optimizer as Optimizer
 from hiddencodes.sampling.training_observables import condition_activations as condition_activations
 from hiddencodes.sampling.training_observables import condition_kernel as condition_kernel
 from hiddencodes.sampling.training_observables import train_accuracy as train_accuracy
 from hiddencodes.sampling.training_observables import training_observables as training_observables
+from hiddencodes.sampling.training_target import Optimizer as Optimizer
 from hiddencodes.sampling.weights import final_weights as final_weights

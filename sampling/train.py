@@ -16,8 +16,8 @@ from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior
 from hiddencodes.models.likelihood import Likelihood
-from hiddencodes.models.prior import sample_prior
 from hiddencodes.sampling import arguments, memory, provenance, run_tree
+from hiddencodes.sampling import training_setup as setup
 from hiddencodes.sampling.interruption import asked_to_stop
 from hiddencodes.sampling.lanes import lanes
 from hiddencodes.sampling.observables import Observable
@@ -27,18 +27,10 @@ from hiddencodes.sampling.recorder import Identity, InMemory, OnDisk, fingerprin
 from hiddencodes.sampling.run_chains import run_chains
 from hiddencodes.sampling.store import locked
 from hiddencodes.sampling.target import unflatten
-from hiddencodes.sampling.training import (
-    TRAINING,
-    Knobs,
-    Optimizer,
-    Recipe,
-    TrainingData,
-    TrainingTarget,
-    decay_of,
-    layer_rates,
-)
+from hiddencodes.sampling.training import TRAINING, decay_of, layer_rates
 from hiddencodes.sampling.training_observables import training_observables
-from hiddencodes.sampling.weights import named_weights, to_positions
+from hiddencodes.sampling.training_target import Knobs, Optimizer, Recipe, TrainingData, TrainingTarget
+from hiddencodes.sampling.weights import named_weights
 
 _SEGMENT_BYTES = 64e6
 
@@ -131,7 +123,7 @@ def train(
         {'seed': 1, 'chain': 3, 'draw': 4, 'layer': 1, 'condition': 4, 'condition_2': 4}
     """
     posteriors = [posterior] if isinstance(posterior, Posterior) else list(posterior)
-    _check_equal_sizes(posteriors)
+    setup.check_equal_sizes(posteriors)
     first, n = posteriors[0], len(posteriors)
     chosen = Optimizer(optimizer) if isinstance(optimizer, str) else optimizer
     networks = arguments.count("networks", networks, 1)
@@ -156,11 +148,11 @@ def train(
     path = arguments.out(out, resume=resume)
     random_key = arguments.random_key(key)
     noise = {"label_noise": label_noise, "input_noise": input_noise, "dropout": dropout}
-    varied = {name: _per_posterior(name, value, n) for name, value in noise.items()}
+    varied = {name: setup.per_posterior(name, value, n) for name, value in noise.items()}
     for name in ("label_noise", "dropout"):
         if not np.all(varied[name] < 1.0):
             raise ValueError(f"{name}: expected less than 1, got {varied[name].max():g}")
-    rates = _per_posterior("learning_rate", learning_rate, n)
+    rates = setup.per_posterior("learning_rate", learning_rate, n)
     per_epoch = 1 if size is None else -(-n_train // size)
     recipe = Recipe(
         optimizer=chosen,
@@ -195,11 +187,11 @@ def train(
             stack.enter_context(locked(path, jax.process_index()))
         stop = stack.enter_context(asked_to_stop(verbose))
         dtype = np.dtype(precision)
-        data = _stacked(TrainingData(_stack([p.data() for p in posteriors]), knobs), dtype)
+        data = setup.stacked(TrainingData(setup.stack([p.data() for p in posteriors]), knobs), dtype)
         q = (
-            _initial_weights(posteriors, networks, random_key, dtype)
+            setup.initial_weights(posteriors, networks, random_key, dtype)
             if start is None
-            else _flat(start, posteriors, networks)
+            else setup.flat(start, posteriors, networks)
         )
         plan = Plan(np.arange(n), networks, 0, snapshots, 1, np.arange(networks), capacity=1, segment=segment)
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
@@ -208,7 +200,7 @@ def train(
         )
         plan = plan._replace(capacity=max(1, rows))
         how = lanes(networks, 1, batching or (None if path is None else saved_batching(path)))
-        coords = _coordinates(posteriors, plan)
+        coords = setup.coordinates(posteriors, plan)
         settings = {
             "name": "training", "optimizer": chosen.name, **dict(chosen.settings), "epochs_per_snapshot": epochs // snapshots,
             "batch_size": size, "loss": loss, "trained": list(chosen_layers), "layer_rates_of": layer_rates_of, "schedule": schedule,
@@ -222,8 +214,8 @@ def train(
         ) | {"sampler": json.dumps(settings)}  # fmt: skip
         session = provenance.session(how.devices)
         constants = {
-            "constant_data": _constants(posteriors, coords),
-            "initial": _observed(target, q, data, coords, dtype),
+            "constant_data": setup.constants(posteriors, coords),
+            "initial": setup.observed(target, q, data, coords, dtype),
         }
         stats = {"n_steps": "int32"}
         saved = None
@@ -244,11 +236,13 @@ def train(
                 if saved.position == (1, snapshots) and run_tree.open_run(path).attrs["complete"]:
                     return run_tree.open_run(path)
         temperature = np.asarray([p.temperature for p in posteriors], float)
-        setup = Setup(target, data, temperature, TRAINING, plan, random_key, dtype, how, start=q)
+        plan_of_run = Setup(target, data, temperature, TRAINING, plan, random_key, dtype, how, start=q)
         save = recorder.save if isinstance(recorder, OnDisk) else None
         report: Report = progress or (lambda event: None)
         # A network that has found its minimum stands still: nothing is lost with it.
-        finished = run_chains(setup, Host(recorder.consume, save, report, stop, None, lost_share=1.0), saved)
+        finished = run_chains(
+            plan_of_run, Host(recorder.consume, save, report, stop, None, lost_share=1.0), saved
+        )
         last = jax.vmap(jax.vmap(lambda q: unflatten(target.shapes(), q)))(jnp.asarray(finished.q))
         ends = {
             "weights": named_weights(last).assign_coords({name: coords[name] for name in ("seed", "chain")})
@@ -269,104 +263,3 @@ def _warn(run: xr.DataTree, done: int, snapshots: int) -> None:
         )
     if done < snapshots:
         warnings.warn(f"stopped after {done} of {snapshots} snapshots", UserWarning, stacklevel=3)
-
-
-def _check_equal_sizes(posteriors: Sequence[Posterior]) -> None:
-    if not posteriors:
-        raise ValueError("posterior: got none")
-
-    def sizes(p: Posterior) -> tuple[Any, ...]:
-        mlp = p.mlp
-        return (
-            mlp.n_inputs, mlp.n_outputs, mlp.width, mlp.depth, mlp.parameterization, mlp.bias, p.likelihood,
-            p.task.n_train, p.task.n_test, p.task.n_classes,
-        )  # fmt: skip
-
-    for i, p in enumerate(posteriors):
-        if sizes(p) != sizes(posteriors[0]):
-            raise ValueError(f"posterior: number {i} differs from the first in more than activation and data")
-
-
-def _per_posterior(name: str, value: Any, n: int) -> np.ndarray:
-    array = np.asarray(value, float)
-    if array.shape not in ((), (n,)):
-        raise ValueError(
-            f"{name}: expected a number or one for each of {n} posteriors, got the shape {array.shape}"
-        )
-    if not np.all(np.isfinite(array)) or np.any(array < 0):
-        raise ValueError(f"{name}: expected finite numbers of at least 0, got {value!r}")
-    return np.broadcast_to(array, (n,)).copy()
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
-
-
-def _stacked(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(
-        lambda a: jnp.asarray(a, dtype if np.asarray(a).dtype.kind == "f" else np.int32), tree
-    )
-
-
-def _initial_weights(
-    posteriors: Sequence[Posterior], networks: int, key: PRNGKeyArray, dtype: Any
-) -> np.ndarray:
-    """Prior draws, independent between posteriors and networks."""
-    keys = jax.random.split(jax.random.fold_in(key, 0), (len(posteriors), networks))
-
-    def of_posterior(p: Posterior, keys: Any) -> Any:
-        std = p.prior.standard_deviations(p.mlp, p.task.n_train)
-        weights = jax.vmap(lambda k: sample_prior(p.mlp, std, k))(keys)
-        return np.concatenate(
-            [np.asarray(leaf).reshape(networks, -1) for leaf in jax.tree.leaves(weights)], axis=1
-        )
-
-    return np.stack([of_posterior(p, k) for p, k in zip(posteriors, keys, strict=True)]).astype(dtype)
-
-
-def _flat(
-    start: Mapping[str, Mapping[str, Any]], posteriors: Sequence[Posterior], networks: int
-) -> np.ndarray:
-    """Given weights as positions; positions of training are weights, those of sampling are in units of the prior."""
-    to_positions(start, posteriors, networks)  # checks shapes and numbers
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(start)]
-    return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
-
-
-def _coordinates(posteriors: Sequence[Posterior], plan: Plan) -> dict[str, Any]:
-    conditions = np.arange(posteriors[0].task.n_test)
-    return run_tree.coordinates(posteriors[0], plan) | {"condition": conditions, "condition_2": conditions}
-
-
-def _constants(posteriors: Sequence[Posterior], coords: dict[str, Any]) -> xr.Dataset:
-    """Kernels of the test patterns, their targets, and what tells the points of the grid apart."""
-    tasks = [p.task for p in posteriors]
-    kernel = np.stack([t.x_test @ t.x_test.T / t.n_inputs for t in tasks])
-    dataset = xr.Dataset(
-        {
-            "input_kernel": (("seed", "condition", "condition_2"), kernel),
-            "targets": (("seed", "condition", "output"), np.stack([t.y_test for t in tasks])),
-            "activation": (("seed",), np.asarray([str(p.mlp.activation) for p in posteriors])),
-        }
-    )
-    return dataset.assign_coords(
-        {name: coords[name] for name in ("seed", "condition", "condition_2", "output")}
-    )
-
-
-def _observed(
-    target: TrainingTarget, q: np.ndarray, data: Any, coords: dict[str, Any], dtype: Any
-) -> xr.Dataset:
-    """The observables of given weights."""
-    values = _observe_all(target, jnp.asarray(q, dtype), data)
-    dims = {o.name: ("seed", "chain", *o.dims) for o in target.observables}
-    dataset = xr.Dataset({name: (dims[name], np.asarray(value)) for name, value in values.items()})
-    return dataset.assign_coords({str(d): coords[str(d)] for d in dataset.dims if d in coords})
-
-
-def _observe_all_(target: TrainingTarget, q: Any, data: Any) -> Any:
-    of_seed = lambda args: jax.lax.map(lambda q: target.observe(q, args[1], jax.random.key(0)), args[0])
-    return jax.lax.map(of_seed, (q, data))
-
-
-_observe_all = jax.jit(_observe_all_, static_argnums=0)

@@ -12,7 +12,8 @@ from interrupted import assert_same
 
 import hiddencodes as hc
 from hiddencodes.sampling.minibatches import shuffled
-from hiddencodes.sampling.training import Knobs, Recipe, TrainingData, TrainingTarget, decay_of, objective
+from hiddencodes.sampling.training import decay_of, objective
+from hiddencodes.sampling.training_target import Knobs, Recipe, TrainingData, TrainingTarget
 
 TASK = hc.xor_conditions(1.0, 12, noise=0.5).sample(40)
 KNOBS = Knobs(0, 0.1, {"hidden_1": 0.0, "readout": 0.0}, 0.0, 0.0, 0.0, 1.0)
@@ -297,6 +298,11 @@ def test_a_network_that_leaves_the_finite_numbers_is_named():
 def test_arguments_that_make_no_training_are_refused(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         hc.train(posterior(), **({"networks": 1, "epochs": 2, "snapshots": 1} | options | QUIET))
+
+
+def test_settings_that_an_optimizer_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="optimizer: sgd with .*speed"):
+        hc.Optimizer("sgd", (("speed", 1.0),))
 
 
 def test_posteriors_of_other_sizes_are_refused():

@@ -97,7 +97,7 @@ def _family(
     largest = hc.isotropic_alignment(d, targets)
     shares = np.linspace(0.0, 1.0, settings.choose(full=12, quick=3))
     tasks = [hc.aligned_conditions(d, targets, float(share) * largest) for share in shares]
-    each, epochs = settings.choose(full=10, quick=4), settings.choose(full=60, quick=30)
+    each, epochs = settings.choose(full=10, quick=4), settings.choose(full=40, quick=30)
     run, found = _train(settings, f"family-{d}-{targets}", tasks, each, epochs)
     n = len(shares)
     last = found.isel(draw=-1)

@@ -85,7 +85,7 @@ def _grid(settings: Settings) -> tuple[list[Claim], dict[str, object], Figure]:
     tasks = [hc.xor_conditions(float(s), noise=noise) for noise in noises for s in separabilities]
     posteriors = networks(tasks, ACTIVATIONS, WIDTH, bias=True)
     run = settings.train(
-        "grid", posteriors, networks=each, epochs=settings.choose(full=60, quick=40), snapshots=1, batch_size=200,
+        "grid", posteriors, networks=each, epochs=40, snapshots=1, batch_size=200,
         start=initial_weights(posteriors, each, "uniform", settings.random_key("grid")), **OPTIONS,
     )  # fmt: skip
     found = hc.geometry(run, measures=NAMES).isel(draw=-1)

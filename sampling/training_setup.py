@@ -1,0 +1,123 @@
+"""What a training run starts from and says about itself: arguments, arrays, labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import PRNGKeyArray
+
+from hiddencodes.models import Posterior
+from hiddencodes.models.prior import sample_prior
+from hiddencodes.sampling import run_tree
+from hiddencodes.sampling.plan import Plan
+from hiddencodes.sampling.training_target import TrainingTarget
+from hiddencodes.sampling.weights import to_positions
+
+
+def check_equal_sizes(posteriors: Sequence[Posterior]) -> None:
+    """Refuse posteriors that no one program can train."""
+    if not posteriors:
+        raise ValueError("posterior: got none")
+
+    def sizes(p: Posterior) -> tuple[Any, ...]:
+        mlp = p.mlp
+        return (
+            mlp.n_inputs, mlp.n_outputs, mlp.width, mlp.depth, mlp.parameterization, mlp.bias, p.likelihood,
+            p.task.n_train, p.task.n_test, p.task.n_classes,
+        )  # fmt: skip
+
+    for i, p in enumerate(posteriors):
+        if sizes(p) != sizes(posteriors[0]):
+            raise ValueError(f"posterior: number {i} differs from the first in more than activation and data")
+
+
+def per_posterior(name: str, value: Any, n: int) -> np.ndarray:
+    """A number for every posterior."""
+    array = np.asarray(value, float)
+    if array.shape not in ((), (n,)):
+        raise ValueError(
+            f"{name}: expected a number or one for each of {n} posteriors, got the shape {array.shape}"
+        )
+    if not np.all(np.isfinite(array)) or np.any(array < 0):
+        raise ValueError(f"{name}: expected finite numbers of at least 0, got {value!r}")
+    return np.broadcast_to(array, (n,)).copy()
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Trees of arrays as one, with a leading seed axis."""
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
+
+
+def stacked(tree: Any, dtype: Any) -> Any:
+    """The leaves on the device, floating-point ones in ``dtype``."""
+    return jax.tree.map(
+        lambda a: jnp.asarray(a, dtype if np.asarray(a).dtype.kind == "f" else np.int32), tree
+    )
+
+
+def initial_weights(
+    posteriors: Sequence[Posterior], networks: int, key: PRNGKeyArray, dtype: Any
+) -> np.ndarray:
+    """Prior draws, independent between posteriors and networks."""
+    keys = jax.random.split(jax.random.fold_in(key, 0), (len(posteriors), networks))
+
+    def of_posterior(p: Posterior, keys: Any) -> Any:
+        std = p.prior.standard_deviations(p.mlp, p.task.n_train)
+        weights = jax.vmap(lambda k: sample_prior(p.mlp, std, k))(keys)
+        return np.concatenate(
+            [np.asarray(leaf).reshape(networks, -1) for leaf in jax.tree.leaves(weights)], axis=1
+        )
+
+    return np.stack([of_posterior(p, k) for p, k in zip(posteriors, keys, strict=True)]).astype(dtype)
+
+
+def flat(
+    start: Mapping[str, Mapping[str, Any]], posteriors: Sequence[Posterior], networks: int
+) -> np.ndarray:
+    """Given weights as positions; positions of training are weights, those of sampling are in units of the prior."""
+    to_positions(start, posteriors, networks)  # checks shapes and numbers
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(start)]
+    return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
+
+
+def coordinates(posteriors: Sequence[Posterior], plan: Plan) -> dict[str, Any]:
+    """Labels of every axis."""
+    conditions = np.arange(posteriors[0].task.n_test)
+    return run_tree.coordinates(posteriors[0], plan) | {"condition": conditions, "condition_2": conditions}
+
+
+def constants(posteriors: Sequence[Posterior], coords: dict[str, Any]) -> xr.Dataset:
+    """Kernels of the test patterns, their targets, and what tells the points of the grid apart."""
+    tasks = [p.task for p in posteriors]
+    kernel = np.stack([t.x_test @ t.x_test.T / t.n_inputs for t in tasks])
+    dataset = xr.Dataset(
+        {
+            "input_kernel": (("seed", "condition", "condition_2"), kernel),
+            "targets": (("seed", "condition", "output"), np.stack([t.y_test for t in tasks])),
+            "activation": (("seed",), np.asarray([str(p.mlp.activation) for p in posteriors])),
+        }
+    )
+    return dataset.assign_coords(
+        {name: coords[name] for name in ("seed", "condition", "condition_2", "output")}
+    )
+
+
+def observed(
+    target: TrainingTarget, q: np.ndarray, data: Any, coords: dict[str, Any], dtype: Any
+) -> xr.Dataset:
+    """The observables of given weights."""
+    values = _observe_all(target, jnp.asarray(q, dtype), data)
+    dims = {o.name: ("seed", "chain", *o.dims) for o in target.observables}
+    dataset = xr.Dataset({name: (dims[name], np.asarray(value)) for name, value in values.items()})
+    return dataset.assign_coords({str(d): coords[str(d)] for d in dataset.dims if d in coords})
+
+
+def _observe_all_(target: TrainingTarget, q: Any, data: Any) -> Any:
+    of_seed = lambda args: jax.lax.map(lambda q: target.observe(q, args[1], jax.random.key(0)), args[0])
+    return jax.lax.map(of_seed, (q, data))
+
+
+_observe_all = jax.jit(_observe_all_, static_argnums=0)

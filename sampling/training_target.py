@@ -1,0 +1,157 @@
+"""What is trained: networks of one shape as a target of the engine, with everything that may differ between them as data."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from hiddencodes.models.likelihood import Likelihood
+from hiddencodes.models.mlp import MLP, weight_shapes
+from hiddencodes.models.posterior import PosteriorData, train_loss
+from hiddencodes.sampling.observables import Observable
+from hiddencodes.sampling.target import NetworkTarget, Shapes, exchangeable, observe, unflatten
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer of optax by its name, with its settings but for the learning rate. Equal ones share compiled programs.
+
+    Attributes:
+        name: A function of optax whose first argument is the learning rate.
+        settings: Its other arguments, (keyword, value) pairs.
+
+    Raises:
+        ValueError: If optax has no such optimizer, or it has no such setting.
+
+    Example:
+        >>> Optimizer("sgd", (("momentum", 0.9),))
+        Optimizer(name='sgd', settings=(('momentum', 0.9),))
+    """
+
+    name: str
+    settings: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:  # noqa: D105
+        if not callable(getattr(optax, self.name, None)):
+            raise ValueError(f"optimizer: optax has no {self.name!r}")
+        try:
+            self.make(0.1)
+        except TypeError as error:
+            raise ValueError(f"optimizer: {self.name} with {dict(self.settings)}: {error}") from error
+
+    def make(self, learning_rate: Any) -> optax.GradientTransformation:
+        """The transformation."""
+        return getattr(optax, self.name)(learning_rate, **dict(self.settings))
+
+
+class Knobs(NamedTuple):
+    """What may differ between the posteriors of one compiled program, a number for each.
+
+    Attributes:
+        network: Which of the networks of the program it is.
+        learning_rate: The optimizer's.
+        weight_decay: lambda of every layer, by its name: the objective has ``lambda/2 |w|^2``.
+        label_noise: Probability that a pattern's target is that of a random pattern, drawn anew in every step.
+        input_noise: Standard deviation of noise added to the inputs in every step, in units of that of all training inputs.
+        dropout: Probability that a hidden unit is silent in a step; the others are louder by 1 / (1 - dropout).
+        steps: Number of steps after which a cosine schedule ends.
+    """
+
+    network: Any
+    learning_rate: Any
+    weight_decay: dict[str, Any]
+    label_noise: Any
+    input_noise: Any
+    dropout: Any
+    steps: Any
+
+
+class TrainingData(NamedTuple):
+    """The arrays of a program: every leaf with a leading seed axis."""
+
+    posterior: PosteriorData
+    knobs: Knobs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is compiled in.
+
+    Attributes:
+        optimizer: The optimizer.
+        steps_per_snapshot: Steps between two snapshots.
+        batch_size: Patterns of a step; None for all.
+        average: Whether the loss is averaged over the patterns of a step, instead of summed.
+        trained: Names of the layers that are trained.
+        rates: Factors on the learning rate by layer and kind of weight.
+        cosine: Whether the learning rate falls to zero along a half cosine.
+        noisy: Which of label noise, input noise and dropout there are.
+    """
+
+    optimizer: Optimizer
+    steps_per_snapshot: int
+    batch_size: int | None
+    average: bool
+    trained: tuple[str, ...]
+    rates: tuple[tuple[str, str, float], ...]
+    cosine: bool = False
+    noisy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingTarget:
+    """Networks of the same sizes that are trained in one program; positions are their weights.
+
+    Attributes:
+        networks: The networks, which differ in their activation only.
+        likelihood: Whose loss is minimized.
+        observables: What a snapshot is.
+        recipe: How they are trained.
+    """
+
+    networks: tuple[MLP, ...]
+    likelihood: Likelihood
+    observables: tuple[Observable, ...]
+    recipe: Recipe = field(repr=False)
+
+    @property
+    def mlp(self) -> MLP:
+        """A network with the sizes of all."""
+        return self.networks[0]
+
+    @property
+    def dimension(self) -> int:
+        """Number of weights and biases."""
+        return self.mlp.n_parameters
+
+    def shapes(self) -> Shapes:
+        """Shapes of all weights."""
+        return weight_shapes(self.mlp)
+
+    def groups(self) -> Int[np.ndarray, " dimension"]:
+        """See `hiddencodes.sampling.target.exchangeable`."""
+        return exchangeable(self.mlp, self.shapes())
+
+    def log_likelihood(
+        self, q: Float[Array, " dimension"], data: TrainingData, inverse_temperature: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """Minus the training loss over the temperature."""
+        params = unflatten(self.shapes(), q)
+        each = [
+            lambda p, m=mlp: train_loss(m, self.likelihood, p, data.posterior)[0] for mlp in self.networks
+        ]
+        return -inverse_temperature * jax.lax.switch(data.knobs.network, each, params)
+
+    def observe(
+        self, q: Float[Array, " dimension"], data: TrainingData, key: PRNGKeyArray
+    ) -> dict[str, Array]:
+        """All observables at q."""
+        del key
+        params = unflatten(self.shapes(), q)
+        targets = [NetworkTarget(mlp, self.likelihood, self.observables) for mlp in self.networks]
+        each = [lambda p, t=t: observe(t, p, data.posterior) for t in targets]
+        return jax.lax.switch(data.knobs.network, each, params)
