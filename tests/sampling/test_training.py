@@ -301,7 +301,7 @@ def test_arguments_that_make_no_training_are_refused(options, message):
 
 
 def test_settings_that_an_optimizer_does_not_have_are_refused():
-    with pytest.raises(ValueError, match="optimizer: sgd with .*speed"):
+    with pytest.raises(ValueError, match=r"optimizer: sgd with .*speed"):
         hc.Optimizer("sgd", (("speed", 1.0),))
 
 
