@@ -1,6 +1,6 @@
 """The geometry of a run's hidden layer, measure by measure, for every network and snapshot or draw."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -30,11 +30,13 @@ def geometry(
         layer: Which hidden layer, by position; the last one by default.
         measures: Which of these: ``input_alignment`` and ``target_alignment`` (`kernel_alignment`), ``parallelism`` (`parallelism_score`, best pairing)
             and ``generalization`` (`cross_condition_generalization`), means over the targets, ``shattering`` (`shattering_dimension`),
-            ``dimension`` (`kernel_dimension`), ``clustering`` (`class_clustering` by all targets together).
+            ``dimension`` (`kernel_dimension`), ``clustering`` (`class_clustering`, mean over the targets).
         group: ``"posterior"`` for snapshots or draws, ``"initial"`` for networks before training.
 
     Returns:
-        One variable per measure with dimensions seed, chain and draw, and ``alignment`` (seed,) of inputs and targets.
+        One variable per measure with dimensions seed, chain and draw, and ``alignment`` (seed,) of inputs and targets. NaN where a measure
+        has no meaning: parallelism of targets that are not balanced, generalization where a class has one condition, shattering of an
+        odd number of conditions.
 
     Raises:
         ValueError: If the run has no condition kernels, or there is no such measure.
@@ -68,13 +70,13 @@ def geometry(
         of_measure = {
             "input_alignment": lambda k=k, s=s: kernel_alignment(k, inputs[s]),
             "target_alignment": lambda k=k, own=own: kernel_alignment(k, own),
-            "parallelism": lambda k=k, y=y: np.mean([parallelism_score(k, t) for t in y.T], axis=0),
-            "generalization": lambda k=k, y=y: np.mean(
-                [cross_condition_generalization(k, t) for t in y.T], axis=0
+            "parallelism": lambda k=k, y=y: _over_targets(parallelism_score, k, y, _balanced),
+            "generalization": lambda k=k, y=y: _over_targets(
+                cross_condition_generalization, k, y, _spares_conditions
             ),
-            "shattering": lambda k=k: shattering_dimension(k),
+            "shattering": lambda k=k: shattering_dimension(k) if k.shape[-1] % 2 == 0 else _undefined(k),
             "dimension": lambda k=k: kernel_dimension(k),
-            "clustering": lambda k=k, y=y: class_clustering(k, np.unique(y, axis=0, return_inverse=True)[1]),
+            "clustering": lambda k=k, y=y: _over_targets(class_clustering, k, y, lambda t: True),
         }
         for name in measures:
             found[name].append(np.asarray(of_measure[name]()))
@@ -82,6 +84,27 @@ def geometry(
     result = xr.Dataset({**variables, "alignment": (("seed",), np.asarray(aligned))})
     labels = {d: np.asarray(kernels[d].values) for d in leading}
     return result.assign_coords(labels)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _over_targets(
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    k: np.ndarray,
+    y: np.ndarray,
+    defined: Callable[[np.ndarray], bool],
+) -> np.ndarray:
+    return np.mean([measure(k, t) if defined(t) else _undefined(k) for t in np.sign(y.T)], axis=0)
+
+
+def _undefined(k: np.ndarray) -> np.ndarray:
+    return np.full(k.shape[:-2], np.nan)
+
+
+def _balanced(target: np.ndarray) -> bool:
+    return len(target) > 2 and float(target.sum()) == 0.0
+
+
+def _spares_conditions(target: np.ndarray) -> bool:
+    return min(int((target > 0).sum()), int((target < 0).sum())) > 1
 
 
 def mean_and_error(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:

@@ -204,4 +204,4 @@ from hiddencodes.theory import sample_linear_posterior as sample_linear_posterio
 from hiddencodes.theory import single_unit_limit as single_unit_limit
 from hiddencodes.theory import single_unit_monte_carlo as single_unit_monte_carlo
 from hiddencodes.theory import single_unit_saddle as single_unit_saddle
-from hiddencodes.theory import smoothed_slope as smoothed_slope
+from hiddencodes.theory import smoothed_gate as smoothed_gate

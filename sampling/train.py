@@ -27,7 +27,7 @@ from hiddencodes.sampling.recorder import Identity, InMemory, OnDisk, fingerprin
 from hiddencodes.sampling.run_chains import run_chains
 from hiddencodes.sampling.store import locked
 from hiddencodes.sampling.target import unflatten
-from hiddencodes.sampling.training import TRAINING, decay_of, layer_rates
+from hiddencodes.sampling.training import TRAINING, layer_rates
 from hiddencodes.sampling.training_observables import training_observables
 from hiddencodes.sampling.training_target import Knobs, Optimizer, Recipe, TrainingData, TrainingTarget
 from hiddencodes.sampling.weights import named_weights
@@ -46,7 +46,7 @@ def train(
     learning_rate: float | Sequence[float] = 0.1,
     schedule: str = "constant",
     loss: str = "mean",
-    weight_decay: float | Mapping[str, float] | str = 0.0,
+    weight_decay: float | Sequence[float] | Mapping[str, Any] | str = 0.0,
     trained: Sequence[str] | None = None,
     layer_rates_of: str = "equal",
     label_noise: float | Sequence[float] = 0.0,
@@ -84,9 +84,10 @@ def train(
         optimizer: An optimizer of optax by name, or with settings, ``Optimizer("sgd", (("momentum", 0.9),))``.
         learning_rate: One, or one per posterior.
         schedule: ``"cosine"`` lets the learning rate fall to zero at the end.
-        loss: Whether the loss is averaged over the patterns of a step, or summed.
-        weight_decay: lambda for all layers, by layer, or ``"prior"``: the objective is then minus T times the posterior's log-density,
-            over the number of patterns if the loss is averaged.
+        loss: Whether the loss is averaged over patterns, or summed over all of them (estimated from those of a step).
+        weight_decay: lambda for all layers, by layer, or by layer and kind, ``{"hidden_1": {"kernel": 0.1, "bias": 0.0}}``, each one number or one
+            per posterior; or ``"prior"``: the objective is then minus T times the posterior's log-density, over the number of patterns if the
+            loss is averaged.
         trained: Layers that are trained, such as ``("hidden_1",)``; None for all.
         layer_rates_of: ``"parameterization"`` multiplies the learning rates of layers by its factors, with which muP keeps its
             promise; ``"equal"`` does not.
@@ -122,7 +123,7 @@ def train(
         >>> dict(run["posterior"]["condition_kernel"].sizes)
         {'seed': 1, 'chain': 3, 'draw': 4, 'layer': 1, 'condition': 4, 'condition_2': 4}
     """
-    posteriors = [posterior] if isinstance(posterior, Posterior) else list(posterior)
+    posteriors = list(posterior) if isinstance(posterior, Sequence) else [posterior]
     setup.check_equal_sizes(posteriors)
     first, n = posteriors[0], len(posteriors)
     chosen = Optimizer(optimizer) if isinstance(optimizer, str) else optimizer
@@ -171,13 +172,10 @@ def train(
     )
     target = TrainingTarget(tuple(kinds), first.likelihood, observed, recipe)
     count = n_train if loss == "mean" else 1
-    decays = [
-        decay_of(weight_decay, p.mlp, p.data().prior_std, p.temperature or 1.0, count) for p in posteriors
-    ]
     knobs = Knobs(
         network=np.asarray([kinds.index(p.mlp) for p in posteriors], np.int32),
         learning_rate=rates,
-        weight_decay={layer: np.asarray([d[layer] for d in decays]) for layer in layers},
+        weight_decay=setup.weight_decay(weight_decay, posteriors, count),
         steps=np.full(n, float(per_epoch * epochs)),
         **varied,
     )
@@ -214,7 +212,9 @@ def train(
         ) | {"sampler": json.dumps(settings)}  # fmt: skip
         session = provenance.session(how.devices)
         constants = {
-            "constant_data": setup.constants(posteriors, coords),
+            "constant_data": setup.constants(
+                posteriors, coords, with_kernel=any(o.name == "condition_kernel" for o in observed)
+            ),
             "initial": setup.observed(target, q, data, coords, dtype),
         }
         stats = {"n_steps": "int32"}

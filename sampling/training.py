@@ -1,6 +1,5 @@
 """Training as a kernel of the engine: a transition is all steps of an optimizer between two snapshots."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -13,7 +12,7 @@ from hiddencodes.models.mlp import MLP, Params, weight_shapes
 from hiddencodes.sampling.minibatches import shuffled
 from hiddencodes.sampling.sampler import Sampler, StepInfo
 from hiddencodes.sampling.target import flatten, unflatten
-from hiddencodes.sampling.training_target import Optimizer, Recipe, TrainingData, TrainingTarget
+from hiddencodes.sampling.training_target import OPTIMIZERS, Optimizer, Recipe, TrainingData, TrainingTarget
 
 
 class TrainingState(NamedTuple):
@@ -66,8 +65,8 @@ def objective(
         pick(jnp.asarray(a)) for a in (posterior.x_train, posterior.y_train, posterior.labels_train)
     )
     label_key, who_key, input_key, drop_key = jax.random.split(key, 4)
+    all_targets, all_labels = jnp.asarray(posterior.y_train), jnp.asarray(posterior.labels_train)
     if "label_noise" in recipe.noisy:
-        all_targets, all_labels = jnp.asarray(posterior.y_train), jnp.asarray(posterior.labels_train)
         other = jax.random.randint(who_key, (x.shape[0],), 0, all_targets.shape[0])
         wrong = jax.random.uniform(label_key, (x.shape[0],), x.dtype) < knobs.label_noise
         y = jnp.where(wrong[:, None], all_targets[other], y)
@@ -92,11 +91,14 @@ def objective(
         loss = jnp.vdot(weight, jax.vmap(one)(output, y, labels))
         count = jnp.sum(weight)
     decay = sum(
-        0.5 * knobs.weight_decay[name] * jnp.sum(jnp.square(leaf))
+        0.5 * knobs.weight_decay[name][leaf] * jnp.sum(jnp.square(value))
         for name, leaves in trained.items()
-        for leaf in leaves.values()
+        for leaf, value in leaves.items()
     )
-    return loss / count + decay if recipe.average else loss + decay
+    if recipe.average:
+        return loss / count + decay
+    # The sum over all patterns, estimated from those of the step: decay must not outweigh a small batch.
+    return loss * (all_targets.shape[0] / count) + decay
 
 
 def _init(position: Array, density: Any) -> TrainingState:
@@ -172,10 +174,14 @@ TRAINING = Sampler(
 
 
 def layer_rates(mlp: MLP, optimizer: Optimizer, equal: bool) -> tuple[tuple[str, str, float], ...]:
-    """Factors on the learning rate of every kind of weight: one, or those of the parameterization (its column of Adam for every
-    optimizer that normalizes gradients)."""
+    """Factors on the learning rate of every kind of weight: one, or those of the parameterization.
+
+    Args:
+        mlp: The network.
+        optimizer: Which has a column of the parameterization's table (`hiddencodes.sampling.training_target.OPTIMIZERS`).
+        equal: Whether all factors are one.
+    """
     shapes = {shape.name: shape for shape in mlp.layers()}
-    column = "sgd" if optimizer.name in ("sgd", "noisy_sgd", "lbfgs") else "adam"
     found: list[tuple[str, str, float]] = []
     for layer, leaves in weight_shapes(mlp).items():
         shape = shapes[layer]
@@ -185,40 +191,6 @@ def layer_rates(mlp: MLP, optimizer: Optimizer, equal: bool) -> tuple[tuple[str,
                 if leaf == "bias"
                 else mlp.parameterization.layer(shape.index, mlp.depth)
             )
-            rate = getattr(scaling, column)(shape.fan_in, shape.fan_out)
+            rate = getattr(scaling, OPTIMIZERS[optimizer.name])(shape.fan_in, shape.fan_out)
             found.append((layer, leaf, 1.0 if equal else rate))
     return tuple(found)
-
-
-def decay_of(
-    weight_decay: float | Mapping[str, float] | str, mlp: MLP, prior_std: Any, temperature: float, count: int
-) -> dict[str, float]:
-    """lambda of every layer.
-
-    Args:
-        weight_decay: One for all layers, one for some of them by name, or ``"prior"``, with which the objective is minus the
-            log-density of the posterior times the temperature, over ``count``.
-        mlp: The network.
-        prior_std: Prior standard deviations.
-        temperature: T.
-        count: Patterns over which the loss is averaged, 1 if it is summed.
-    """
-    names = [shape.name for shape in mlp.layers()]
-    if weight_decay == "prior":
-        found: dict[str, float] = {}
-        for name in names:
-            stds = {float(s) for s in prior_std[name].values()}
-            if len(stds) > 1:
-                raise ValueError(
-                    f"weight_decay: weights and biases of {name} have different priors, {sorted(stds)}"
-                )
-            found[name] = temperature / (stds.pop() ** 2 * count)
-        return found
-    if isinstance(weight_decay, Mapping):
-        strangers = sorted(set(weight_decay) - set(names))
-        if strangers:
-            raise ValueError(f"weight_decay: there is no layer {strangers[0]!r}, only {names}")
-        return {name: float(weight_decay.get(name, 0.0)) for name in names}
-    if isinstance(weight_decay, str):
-        raise ValueError(f"weight_decay: expected numbers or 'prior', got {weight_decay!r}")
-    return dict.fromkeys(names, float(weight_decay))

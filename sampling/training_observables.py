@@ -5,6 +5,9 @@ from jaxtyping import Array, Float
 
 from hiddencodes.sampling.observables import Context, Observable, train_loss
 
+# More test patterns are no conditions.
+_MOST_CONDITIONS = 256
+
 
 def _on_test(c: Context) -> tuple[Array, ...]:
     return c.mlp.apply(c.params, jnp.asarray(c.data.x_test)).postactivations
@@ -23,8 +26,14 @@ def _accuracy(c: Context) -> Float[Array, ""]:
     if c.likelihood.name == "categorical":
         right = jnp.argmax(output, axis=1) == jnp.asarray(c.data.labels_train)
     else:
-        middle = jnp.mean(jnp.asarray(c.data.y_train))
-        right = (output > middle) == (jnp.asarray(c.data.y_train) > middle)
+        y = jnp.asarray(c.data.y_train)
+        # Halfway between an output's two targets; the logistic loss has its boundary at zero.
+        middle = (
+            jnp.zeros_like(y[:1])
+            if c.likelihood.name == "bernoulli"
+            else 0.5 * (y.max(0) + y.min(0))[None, :]
+        )
+        right = (output > middle) == (y > middle)
     return jnp.mean(right.astype(output.dtype))
 
 
@@ -39,17 +48,17 @@ def training_observables(n_test: int) -> tuple[Observable, ...]:
     """The loss, the accuracy, and the kernel of every hidden layer on the test patterns.
 
     - ``train_loss``: the likelihood's loss, summed over the training patterns;
-    - ``train_accuracy``: share of right labels, or of outputs on the right side of the mean target;
+    - ``train_accuracy``: share of right labels, or of outputs on the right side between an output's smallest and largest target;
     - ``condition_kernel`` (layer, condition, condition_2): ``N^-1 sum_i phi(z_i(mu)) phi(z_i(nu))`` of the test patterns, which are the
       noise-free conditions of a `hiddencodes.tasks.ConditionTask`.
 
     Not among them is `condition_activations` (layer, condition, unit), the responses themselves.
 
     Args:
-        n_test: Number of test patterns.
+        n_test: Number of test patterns; of more than 256 the kernel is not stored.
 
     Example:
         >>> [o.name for o in training_observables(4)]
         ['train_loss', 'train_accuracy', 'condition_kernel']
     """
-    return (train_loss, train_accuracy, *((condition_kernel,) if n_test else ()))
+    return (train_loss, train_accuracy, *((condition_kernel,) if 0 < n_test <= _MOST_CONDITIONS else ()))

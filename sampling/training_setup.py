@@ -1,7 +1,7 @@
 """What a training run starts from and says about itself: arguments, arrays, labels."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior
+from hiddencodes.models.mlp import weight_shapes
 from hiddencodes.models.prior import sample_prior
 from hiddencodes.sampling import run_tree
 from hiddencodes.sampling.plan import Plan
@@ -17,10 +18,13 @@ from hiddencodes.sampling.training_target import TrainingTarget
 from hiddencodes.sampling.weights import to_positions
 
 
-def check_equal_sizes(posteriors: Sequence[Posterior]) -> None:
+def check_equal_sizes(posteriors: Sequence[Any]) -> None:
     """Refuse posteriors that no one program can train."""
     if not posteriors:
         raise ValueError("posterior: got none")
+    for p in posteriors:
+        if not isinstance(p, Posterior):
+            raise ValueError(f"posterior: expected posteriors over all weights, got {type(p).__name__}")
 
     def sizes(p: Posterior) -> tuple[Any, ...]:
         mlp = p.mlp
@@ -44,6 +48,46 @@ def per_posterior(name: str, value: Any, n: int) -> np.ndarray:
     if not np.all(np.isfinite(array)) or np.any(array < 0):
         raise ValueError(f"{name}: expected finite numbers of at least 0, got {value!r}")
     return np.broadcast_to(array, (n,)).copy()
+
+
+def weight_decay(value: Any, posteriors: Sequence[Posterior], count: int) -> dict[str, dict[str, np.ndarray]]:
+    """lambda of every kind of weight of every posterior.
+
+    Args:
+        value: One for all layers, by layer, by layer and kind of weight, each a number or one per posterior; or ``"prior"``, with
+            which the objective is minus the log-density of the posterior times the temperature, over ``count``.
+        posteriors: The posteriors.
+        count: Patterns over which the loss is averaged, 1 if it is summed.
+    """
+    n, shapes = len(posteriors), weight_shapes(posteriors[0].mlp)
+    if isinstance(value, str):
+        if value != "prior":
+            raise ValueError(f"weight_decay: expected numbers or 'prior', got {value!r}")
+        stds = [p.data().prior_std for p in posteriors]
+        temperatures = [p.temperature or 1.0 for p in posteriors]
+        return {
+            layer: {
+                leaf: np.asarray(
+                    [
+                        t / (float(std[layer][leaf]) ** 2 * count)
+                        for t, std in zip(temperatures, stds, strict=True)
+                    ]
+                )
+                for leaf in leaves
+            }
+            for layer, leaves in shapes.items()
+        }
+    by_layer = value if isinstance(value, Mapping) else dict.fromkeys(shapes, value)
+    found = {layer: {leaf: np.zeros(n) for leaf in leaves} for layer, leaves in shapes.items()}
+    for layer, given in cast("Mapping[str, Any]", by_layer).items():
+        if layer not in shapes:
+            raise ValueError(f"weight_decay: there is no layer {layer!r}, only {list(shapes)}")
+        by_leaf = given if isinstance(given, Mapping) else dict.fromkeys(shapes[layer], given)
+        for leaf, number in cast("Mapping[str, Any]", by_leaf).items():
+            if leaf not in shapes[layer]:
+                raise ValueError(f"weight_decay: {layer} has no {leaf!r}, only {list(shapes[layer])}")
+            found[layer][leaf] = per_posterior("weight_decay", number, n)
+    return found
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -89,13 +133,16 @@ def coordinates(posteriors: Sequence[Posterior], plan: Plan) -> dict[str, Any]:
     return run_tree.coordinates(posteriors[0], plan) | {"condition": conditions, "condition_2": conditions}
 
 
-def constants(posteriors: Sequence[Posterior], coords: dict[str, Any]) -> xr.Dataset:
+def constants(posteriors: Sequence[Posterior], coords: dict[str, Any], *, with_kernel: bool) -> xr.Dataset:
     """Kernels of the test patterns, their targets, and what tells the points of the grid apart."""
     tasks = [p.task for p in posteriors]
-    kernel = np.stack([t.x_test @ t.x_test.T / t.n_inputs for t in tasks])
+    kernels = {}
+    if with_kernel:
+        kernel = np.stack([t.x_test @ t.x_test.T / t.n_inputs for t in tasks])
+        kernels["input_kernel"] = (("seed", "condition", "condition_2"), kernel)
     dataset = xr.Dataset(
         {
-            "input_kernel": (("seed", "condition", "condition_2"), kernel),
+            **kernels,
             "targets": (("seed", "condition", "output"), np.stack([t.y_test for t in tasks])),
             "activation": (("seed",), np.asarray([str(p.mlp.activation) for p in posteriors])),
         }

@@ -14,17 +14,23 @@ from hiddencodes.models.posterior import PosteriorData, train_loss
 from hiddencodes.sampling.observables import Observable
 from hiddencodes.sampling.target import NetworkTarget, Shapes, exchangeable, observe, unflatten
 
+OPTIMIZERS = {"sgd": "sgd"} | dict.fromkeys(
+    ("adam", "adamw", "adamax", "amsgrad", "nadam", "radam", "adabelief", "adagrad", "rmsprop", "lion"),
+    "adam",
+)
+"""Optimizers of optax, and the column of a parameterization's table that is theirs: those of the second normalize gradients."""
+
 
 @dataclass(frozen=True)
 class Optimizer:
     """An optimizer of optax by its name, with its settings but for the learning rate. Equal ones share compiled programs.
 
     Attributes:
-        name: A function of optax whose first argument is the learning rate.
+        name: One of `OPTIMIZERS`.
         settings: Its other arguments, (keyword, value) pairs.
 
     Raises:
-        ValueError: If optax has no such optimizer, or it has no such setting.
+        ValueError: If there is no such optimizer, or it has no such setting.
 
     Example:
         >>> Optimizer("sgd", (("momentum", 0.9),))
@@ -35,8 +41,8 @@ class Optimizer:
     settings: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:  # noqa: D105
-        if not callable(getattr(optax, self.name, None)):
-            raise ValueError(f"optimizer: optax has no {self.name!r}")
+        if self.name not in OPTIMIZERS:
+            raise ValueError(f"optimizer: expected one of {list(OPTIMIZERS)}, got {self.name!r}")
         try:
             self.make(0.1)
         except TypeError as error:
@@ -53,7 +59,7 @@ class Knobs(NamedTuple):
     Attributes:
         network: Which of the networks of the program it is.
         learning_rate: The optimizer's.
-        weight_decay: lambda of every layer, by its name: the objective has ``lambda/2 |w|^2``.
+        weight_decay: lambda of every layer's weights and biases: the objective has ``lambda/2 |w|^2``.
         label_noise: Probability that a pattern's target is that of a random pattern, drawn anew in every step.
         input_noise: Standard deviation of noise added to the inputs in every step, in units of that of all training inputs.
         dropout: Probability that a hidden unit is silent in a step; the others are louder by 1 / (1 - dropout).
@@ -62,7 +68,7 @@ class Knobs(NamedTuple):
 
     network: Any
     learning_rate: Any
-    weight_decay: dict[str, Any]
+    weight_decay: dict[str, dict[str, Any]]
     label_noise: Any
     input_noise: Any
     dropout: Any

@@ -65,13 +65,13 @@ def aligned_conditions(
     if k > bits:
         raise ValueError(f"n_targets: {d} conditions have {bits} independent latents, got {k}")
     c = finite_number("alignment", alignment, 0, 1)
-    width, randomness = finite_number("scale", scale, 0), integer_at_least("n_inputs", n_inputs, 1)
-    if randomness < d - 1:
+    randomness, width = finite_number("scale", scale, 0), integer_at_least("n_inputs", n_inputs, 1)
+    if width < d - 1:
         raise ValueError(f"n_inputs: expected at least {d - 1} for {d} conditions, got {n_inputs}")
     rng = np.random.default_rng(integer_at_least("seed", seed, 0))
     functions = walsh_functions(bits)[0] / math.sqrt(d)
     targets = functions[:, 1 : k + 1] * math.sqrt(d)
-    if width == 0:
+    if randomness == 0:
         odds = math.inf if c == 1 else c * math.sqrt(k / (d - 1 - k)) / math.sqrt(1 - c**2)
         within = 1.0 if c == 1 else odds / (1 + odds)
         spectrum = np.concatenate(
@@ -79,14 +79,14 @@ def aligned_conditions(
         )
         factor = functions[:, 1:] * np.sqrt(spectrum)
     else:
-        kernel = _random_kernel(rng, functions, targets, c, width)
+        kernel = _random_kernel(rng, functions, targets, c, randomness)
         values, vectors = np.linalg.eigh(kernel)
         # The constant is in the kernel's null space: its eigenvalue is rounding.
         factor = vectors[:, 1:] * np.sqrt(np.clip(values[1:], 0.0, None))
     means = math.sqrt(n_inputs) * factor @ orthonormal_rows(rng, d - 1, n_inputs)
     about = {
-        "generator": "aligned_conditions", "n_conditions": d, "n_targets": k, "alignment": c, "scale": width,
-        "n_inputs": n_inputs, "noise": noise, "seed": seed,
+        "generator": "aligned_conditions", "n_conditions": d, "n_targets": k, "alignment": c, "scale": randomness,
+        "n_inputs": int(n_inputs), "noise": float(noise), "seed": int(seed),
     }  # fmt: skip
     return ConditionTask(
         means, targets, noise, f"{d} conditions, {k} targets, alignment {c:.3g}", json.dumps(about)

@@ -169,9 +169,10 @@ def unstructured_conditions(
     about = {
         "generator": "unstructured_conditions",
         "n_conditions": d,
-        "n_inputs": n_inputs,
-        "noise": noise,
-        "seed": seed,
+        "n_inputs": int(n_inputs),
+        "noise": float(noise),
+        "seed": int(seed),
+        "targets": np.asarray(targets, float).tolist(),
     }
     return ConditionTask(
         means - means.mean(0), np.asarray(targets, float), noise, "unstructured", json.dumps(about)
@@ -204,9 +205,9 @@ def xor_conditions(
     about = {
         "generator": "xor_conditions",
         "separability": s,
-        "n_inputs": n_inputs,
-        "noise": noise,
-        "seed": seed,
+        "n_inputs": int(n_inputs),
+        "noise": float(noise),
+        "seed": int(seed),
     }
     means = factors @ _blocks(3, n_inputs, seed)
     return ConditionTask(means, parity[:, None], noise, f"xor, separability {s:g}", json.dumps(about))
@@ -249,9 +250,9 @@ def logic_conditions(
     about = {
         "generator": "logic_conditions",
         "dichotomy": dichotomy,
-        "n_inputs": n_inputs,
-        "noise": noise,
-        "seed": seed,
+        "n_inputs": int(n_inputs),
+        "noise": float(noise),
+        "seed": int(seed),
     }
     means = latents @ _blocks(3, n_inputs, seed)
     return ConditionTask(means, targets[dichotomy][:, None], noise, dichotomy, json.dumps(about))

@@ -39,4 +39,4 @@ from hiddencodes.theory.task_geometry import decoupled_flow as decoupled_flow
 from hiddencodes.theory.task_geometry import expected_gradient as expected_gradient
 from hiddencodes.theory.task_geometry import rich_relu as rich_relu
 from hiddencodes.theory.task_geometry import rich_saturating as rich_saturating
-from hiddencodes.theory.task_geometry import smoothed_slope as smoothed_slope
+from hiddencodes.theory.task_geometry import smoothed_gate as smoothed_gate

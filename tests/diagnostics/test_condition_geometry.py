@@ -203,6 +203,17 @@ def test_what_has_no_geometry_is_refused(call, message):
         call()
 
 
+def test_measures_without_meaning_are_not_numbers():
+    task = hc.ConditionTask(np.eye(5), np.array([[1.0], [-1], [-1], [-1], [-1]]), 0.1)
+    p = hc.Posterior(
+        hc.MLP(5, 1, 6, 1, hc.relu, hc.ntk), task.sample(10), likelihood="bernoulli", temperature=1.0
+    )
+    found = hc.geometry(hc.train(p, networks=2, epochs=1, snapshots=1, verbose=False))
+    missing = {name for name in hc.GEOMETRY_MEASURES if np.all(np.isnan(found[name]))}
+    assert missing == {"parallelism", "generalization", "shattering"}
+    assert np.all(found["clustering"] > 0)
+
+
 @pytest.mark.parametrize("how", ["trained", "sampled"])
 def test_the_geometry_of_a_run_is_that_of_its_kernels(how):
     tasks = [hc.aligned_conditions(8, 2, c, n_inputs=10, noise=0.1) for c in (0.1, 0.3)]

@@ -12,11 +12,13 @@ from interrupted import assert_same
 
 import hiddencodes as hc
 from hiddencodes.sampling.minibatches import shuffled
-from hiddencodes.sampling.training import decay_of, objective
+from hiddencodes.sampling.training import objective
+from hiddencodes.sampling.training_setup import weight_decay
 from hiddencodes.sampling.training_target import Knobs, Recipe, TrainingData, TrainingTarget
 
 TASK = hc.xor_conditions(1.0, 12, noise=0.5).sample(40)
-KNOBS = Knobs(0, 0.1, {"hidden_1": 0.0, "readout": 0.0}, 0.0, 0.0, 0.0, 1.0)
+KNOBS = Knobs(0, 0.1, {"hidden_1": {"kernel": 0.0}, "readout": {"kernel": 0.0}}, 0.0, 0.0, 0.0, 1.0)
+TRAIN_PREDICTIONS = hc.Observable("train_predictions", ("pattern", "output"), lambda c: c.activations.output)
 QUIET = {"verbose": False, "precision": "float64"}
 
 
@@ -103,25 +105,70 @@ def test_full_batches_are_optax_by_hand(optimizer, make):
     np.testing.assert_allclose(run["posterior"]["train_loss"].values[0, 0], losses[1::2], rtol=1e-10)
 
 
-def test_an_epoch_of_minibatches_sees_every_pattern_once():
-    # With an infinitesimal rate an epoch of batches is a full-batch step, if every pattern counts once, in the last batch too.
-    p = posterior()
+def moved(p, **options):
+    """By how much weights change in one epoch of infinitesimal steps."""
     start = random_start(p)
+    run = hc.train(p, networks=1, epochs=1, snapshots=1, start=start, learning_rate=1e-7, **options, **QUIET)
+    return jax.tree.map(lambda after, before: after - before[0, 0], weights_of(run), start)
+
+
+def test_an_epoch_of_minibatches_sees_every_pattern_once():
+    # Four batches of ten are four full-batch steps, if every pattern counts once.
+    p = posterior()
+    whole, batches = moved(p), moved(p, batch_size=10)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(4 * a, b, rtol=1e-4, atol=1e-11), whole, batches)
+
+
+def test_the_last_batch_of_an_epoch_is_smaller_and_counts_by_its_patterns():
+    # Where all patterns are alike, so are all batches: six of them, of seven patterns and one of five.
+    one = hc.ConditionTask(np.ones((2, 12)), np.array([[1.0], [-1.0]]), 0.0).sample(40)
+    same = hc.Task(
+        one.x_train,
+        np.ones((40, 1)),
+        one.labels_train,
+        one.x_test,
+        one.y_test,
+        one.labels_test,
+        one.class_names,
+        "{}",
+    )
+    p = posterior(task=same)
+    for loss in ("mean", "sum"):
+        whole, batches = moved(p, loss=loss), moved(p, loss=loss, batch_size=7)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(6 * a, b, rtol=1e-4, atol=1e-11), whole, batches)
+
+
+def test_minibatches_of_a_summed_loss_have_the_minimum_of_all():
+    p = posterior(hc.relu, task=hc.xor_conditions(1.0, 12).sample(64))
     options = {
-        "networks": 1,
-        "epochs": 1,
+        "networks": 2,
+        "epochs": 600,
         "snapshots": 1,
-        "start": start,
         "loss": "sum",
-        "learning_rate": 1e-7,
-    } | QUIET
-    before = jax.tree.map(lambda leaf: leaf[0, 0], start)
-    moved = [
-        jax.tree.map(jnp.subtract, weights_of(hc.train(p, batch_size=size, **options)), before)
-        for size in (None, 10, 7)
+        "weight_decay": "prior",
+        "learning_rate": 2e-3,
+    }
+    runs = [
+        hc.train(p, batch_size=size, schedule="cosine", **{**options, **more}, **QUIET)
+        for size, more in ((None, {"epochs": 4800}), (8, {}))
     ]
-    for other in moved[1:]:
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-11), moved[0], other)
+    whole, batches = (run["posterior"]["train_loss"].values.mean() for run in runs)
+    assert whole < 0.5 * 64 * np.log(2)
+    assert batches == pytest.approx(whole, rel=0.05)
+
+
+def test_accuracy_counts_signs():
+    task = hc.ConditionTask(np.eye(12)[:8], np.array([[1.0]] + [[-1.0]] * 7), 0.3).sample(40)
+    run = hc.train(
+        posterior(task=task),
+        networks=2,
+        epochs=5,
+        snapshots=1,
+        observables=[hc.train_accuracy, TRAIN_PREDICTIONS],
+        **QUIET,
+    )
+    right = np.sign(run["posterior"]["train_predictions"].values[0, :, 0]) == task.y_train
+    np.testing.assert_allclose(run["posterior"]["train_accuracy"].values[0, :, 0], right.mean((1, 2)))
 
 
 def test_cosine_ends_where_it_says():
@@ -146,11 +193,11 @@ def test_cosine_ends_where_it_says():
 
 @pytest.mark.parametrize("average", [True, False])
 def test_decay_by_the_prior_is_the_posterior(average):
-    p = posterior(hc.relu, likelihood="gaussian", temperature=0.3, depth=2)
+    p = posterior(hc.relu, likelihood="gaussian", temperature=0.3, depth=2, bias=True)
     count = 40 if average else 1
     recipe = Recipe(hc.Optimizer("sgd"), 1, None, average, ("hidden_1", "hidden_2", "readout"), ())
     target = TrainingTarget((p.mlp,), p.likelihood, (), recipe)
-    decay = decay_of("prior", p.mlp, p.data().prior_std, 0.3, count)
+    decay = jax.tree.map(lambda each: each[0], weight_decay("prior", [p], count))
     data = TrainingData(p.data(), KNOBS._replace(weight_decay=decay))
     w = p.sample_prior(jax.random.key(1))
     by_hand = jax.grad(lambda w: -0.3 / count * p.log_density(w))(w)
@@ -292,7 +339,11 @@ def test_a_network_that_leaves_the_finite_numbers_is_named():
         ({"dropout": 1.0}, "dropout: expected less than 1"),
         ({"label_noise": -0.1}, "label_noise: expected finite numbers of at least 0"),
         ({"schedule": "linear"}, "schedule: .*'linear'"),
-        ({"optimizer": "descend"}, "optimizer: optax has no 'descend'"),
+        ({"weight_decay": {"hidden_1": {"bias": 0.1}}}, "weight_decay: hidden_1 has no 'bias'"),
+        ({"weight_decay": -1.0}, "weight_decay: expected finite numbers of at least 0, got -1.0"),
+        ({"weight_decay": [0.1, 0.2]}, "weight_decay: expected a number or one for each of 1 posteriors"),
+        ({"optimizer": "descend"}, "optimizer: expected one of .* got 'descend'"),
+        ({"optimizer": "scale"}, "optimizer: expected one of .* got 'scale'"),
     ],
 )
 def test_arguments_that_make_no_training_are_refused(options, message):

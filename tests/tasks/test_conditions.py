@@ -82,6 +82,11 @@ def test_a_sample_has_the_means_the_targets_and_the_noise_that_it_should():
     np.testing.assert_array_equal(sampled.x_test, task.means)
 
 
+def test_what_was_made_is_said():
+    other = hc.unstructured_conditions(targets=np.array([[1.0], [1.0], [-1.0], [-1.0]]))
+    assert other.provenance != hc.unstructured_conditions().provenance
+
+
 def test_walsh_functions_are_orthogonal():
     functions, chosen = hc.walsh_functions(4)
     np.testing.assert_array_equal(functions.T @ functions, 16 * np.eye(16))

@@ -5,6 +5,8 @@ import math
 import jax
 import numpy as np
 import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
 
 import hiddencodes as hc
 
@@ -85,19 +87,34 @@ def test_the_expected_gradient_is_the_mean_gradient_of_a_unit(activation, noise)
     x = task.means[:, None, :] + noise * rng.standard_normal((4, n, 6))
     h = x @ w
     slopes = np.asarray(jax.vmap(jax.grad(activation))(h.ravel())).reshape(h.shape)
-    # The mean of the noise's own part points along w, whatever the label, and is left out of the drawn field.
     found = hc.expected_gradient(w, task.means, s, activation, noise=noise, sign=-1.0)
-    by_hand = -np.einsum("c,cn,ci->i", s, slopes, task.means) / (8 * n)
-    np.testing.assert_allclose(
-        found, by_hand, atol=1e-12 if not noise else 5 * np.abs(task.means).max() / np.sqrt(4 * n)
-    )
+    each = -np.einsum("c,cn,cni->ni", s, slopes, x) / 8
+    by_hand, error = each.mean(0), each.std(0) / np.sqrt(n)
+    np.testing.assert_allclose(found, by_hand, rtol=0, atol=1e-12 + 5 * np.max(error))
 
 
 def test_relu_smoothed_by_noise_is_the_error_function():
     m = np.linspace(-2, 2, 9)
     expected = [0.5 * (1 + math.erf(x / (math.sqrt(2) * 0.8))) for x in m]
-    np.testing.assert_allclose(hc.smoothed_slope(hc.relu, m, 0.8), expected, atol=1e-12)
-    np.testing.assert_array_equal(hc.smoothed_slope(hc.hard_tanh, [-2.0, 0.0, 2.0], 0.0), [0, 1, 0])
+    np.testing.assert_allclose(hc.smoothed_gate(hc.relu, m, 0.8).slope, expected, atol=1e-12)
+    np.testing.assert_array_equal(hc.smoothed_gate(hc.hard_tanh, [-2.0, 0.0, 2.0], 0.0).slope, [0, 1, 0])
+
+
+@pytest.mark.parametrize("std", [0.1, 1.0, 3.0, 10.0, 50.0])
+@pytest.mark.parametrize("mean", [0.0, 1.3])
+def test_the_smoothed_gate_of_tanh_is_its_integral(mean, std):
+    def integral(f):
+        # Where the slope is: tanh' is nothing beyond 20.
+        low, high = max(-20.0, mean - 12 * std), min(20.0, mean + 12 * std)
+        return quad(
+            lambda h: f(h) * norm.pdf(h, mean, std), low, high, limit=500, epsabs=1e-13, points=[0.0, mean]
+        )[0]
+
+    found = hc.smoothed_gate(hc.tanh, mean, std)
+    assert float(found.slope) == pytest.approx(integral(lambda h: math.cosh(h) ** -2), abs=1e-9)
+    assert float(found.change) == pytest.approx(
+        integral(lambda h: -2 * math.tanh(h) / math.cosh(h) ** 2), abs=1e-9
+    )
 
 
 def test_plain_exclusive_or_gives_odd_units_no_gradient_and_relu_units_some():

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 import hiddencodes as hc
 from hiddencodes.drawing import GRAY, PALETTE, grid_of, new_figure, styled
 
+MARKERS = ("o", "^", "s")
+
 
 class Line(NamedTuple):
     """A line with a band of standard errors."""
@@ -90,8 +92,8 @@ def alignment_planes(panels: Mapping[str, tuple[float, Sequence[Cloud]]]) -> Fig
             axes.plot(
                 cloud.inputs,
                 cloud.targets,
-                "o",
-                color=PALETTE[i],
+                MARKERS[i // len(PALETTE)],
+                color=PALETTE[i % len(PALETTE)],
                 markersize=3.5,
                 alpha=0.7,
                 label=cloud.label,
