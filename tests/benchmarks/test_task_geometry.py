@@ -8,7 +8,6 @@ import hiddencodes as hc
 from hiddencodes.benchmarks.papers.task_geometry import REPRODUCTION
 from hiddencodes.benchmarks.papers.task_geometry.comparisons import (
     agrees_with_row,
-    inside_the_arc,
     paired_gap,
     row_of,
 )
@@ -50,12 +49,6 @@ def test_a_row_that_is_off_fails():
         for expected in (0.55, 0.65)
     ]
     assert verdicts == ["holds", "fails"]
-
-
-def test_a_layer_beyond_the_arc_fails():
-    inside = measured(np.full((1, 1, 1), 0.3), input_alignment=np.ones((1, 1, 1)))
-    outside = measured(np.full((1, 1, 1), 0.31), input_alignment=np.ones((1, 1, 1)))
-    assert [inside_the_arc("arc", "The arc.", x).verdict for x in (inside, outside)] == ["holds", "fails"]
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform", "uniform, balanced readout"])

@@ -89,7 +89,7 @@ def _closed_forms() -> list[Claim]:
         labels = np.where(np.arange(d) < d // 2, 1.0, -1.0)
         for activation, law in ((hc.relu, hc.rich_relu), (hc.tanh, hc.rich_saturating)):
             growth = 4.0 if activation is hc.relu else 60.0
-            kernel = hc.decoupled_flow(activation, labels, initial_std=1e-3, growth=growth, steps=20_000)
+            kernel = hc.decoupled_flow(activation, labels, initial_std=1e-4, growth=growth, steps=20_000)
             flow = _measures(kernel, labels)
             claims += [
                 Claim.agrees(
@@ -104,12 +104,12 @@ def _closed_forms() -> list[Claim]:
                 ),
                 Claim.agrees(
                     f"flow-{activation}-d{d}",
-                    f"{activation}, {d} conditions: the integrated flow from preactivations of 0.001 ends there",
+                    f"{activation}, {d} conditions: the integrated flow from preactivations of 0.0001 ends there",
                     np.asarray(law(d)),
                     flow,
                     grade="checked",
-                    extra=2e-3,
-                    extra_reason="0.002, of the order of the initial preactivations and of what tanh lacks to saturation",
+                    extra=1e-3,
+                    extra_reason="0.001, of the order of what initial preactivations and unsaturated units leave",
                     entries=NAMES,
                 ),
             ]
@@ -244,10 +244,19 @@ def _units(settings: Settings, runs: dict[str, object]) -> tuple[list[Claim], Fi
     cosine: np.ndarray = (
         plane[0] @ weights[0, -1][:, positive] / np.linalg.norm(weights[0, -1][:, positive], axis=0)
     )
+    began: np.ndarray = first[1, 0][:, positive][:2]
+    growth = last[:2][began > 0] / began[began > 0]
     claims = [
-        Claim.agrees(
+        Claim.statement_true(
             "relu-specializes",
-            "ReLU units end responding to none, one or both of their two preferred conditions, as they began: 1/4, 1/2, 1/4",
+            "ReLU units respond at the end to those of their preferred conditions that they responded to at first, and to these several times more",
+            bool(np.array_equal(last[:2] > 0, began > 0) and np.median(growth) > 5),
+            f"{np.mean((last[:2] > 0) == (began > 0)):.1%} of {began.size} pairs of unit and condition; responses grew {np.median(growth):.0f}-fold (median)",
+            grade="derived",
+        ),
+        Claim.agrees(
+            "relu-shares",
+            "so that none, one or both of two conditions have 1/4, 1/2 and 1/4 of the units",
             expected,
             shares,
             np.sqrt(expected * (1 - expected) / n),
