@@ -26,7 +26,6 @@ from hiddencodes.sampling.problem import Precision, numerics
 from hiddencodes.sampling.recorder import Identity, InMemory, OnDisk, fingerprint, saved_batching
 from hiddencodes.sampling.run_chains import run_chains
 from hiddencodes.sampling.store import locked
-from hiddencodes.sampling.target import unflatten
 from hiddencodes.sampling.training import TRAINING, layer_rates
 from hiddencodes.sampling.training_observables import training_observables
 from hiddencodes.sampling.training_target import Knobs, Optimizer, Recipe, TrainingData, TrainingTarget
@@ -52,6 +51,7 @@ def train(
     label_noise: float | Sequence[float] = 0.0,
     input_noise: float | Sequence[float] = 0.0,
     dropout: float | Sequence[float] = 0.0,
+    batch_norm: bool = False,
     start: Mapping[str, Mapping[str, Any]] | None = None,
     observables: Sequence[Observable] | None = None,
     out: str | Path | None = None,
@@ -94,6 +94,9 @@ def train(
         label_noise: Probability that a pattern's target is replaced by that of a random one, drawn anew in every step.
         input_noise: Standard deviation of noise on the inputs, drawn anew in every step, in units of that of all inputs.
         dropout: Probability that a hidden unit is silent, drawn anew in every step.
+        batch_norm: Whether inputs and hidden preactivations are normalized over the patterns of a step, with a trained gain (from 1) and the
+            bias (from 0) of every unit; networks need ``bias=True``. Observables and ``weights`` are those of the plain network that
+            it is with the moments of the whole training set.
         start: Initial weights with leading axes (seed, chain); None for draws from the prior.
         observables: What a snapshot is; None for `training_observables`.
         out: Folder (zarr) that receives the snapshots; None keeps the run in memory.
@@ -146,6 +149,8 @@ def train(
     chosen_layers = layers if trained is None else tuple(trained)
     if not chosen_layers or set(chosen_layers) - set(layers):
         raise ValueError(f"trained: expected some of {list(layers)}, got {trained!r}")
+    if batch_norm and not first.mlp.bias:
+        raise ValueError("batch_norm: networks need bias=True, got bias=False")
     path = arguments.out(out, resume=resume)
     random_key = arguments.random_key(key)
     noise = {"label_noise": label_noise, "input_noise": input_noise, "dropout": dropout}
@@ -161,9 +166,10 @@ def train(
         batch_size=size,
         average=loss == "mean",
         trained=chosen_layers,
-        rates=layer_rates(first.mlp, chosen, layer_rates_of == "equal"),
+        rates=layer_rates(first.mlp, chosen, layer_rates_of == "equal", batch_norm),
         cosine=schedule == "cosine",
         noisy=tuple(name for name, value in varied.items() if np.any(value > 0)),
+        batch_norm=batch_norm,
     )
     kinds = list(dict.fromkeys(p.mlp for p in posteriors))
     assert isinstance(first.likelihood, Likelihood)
@@ -187,9 +193,9 @@ def train(
         dtype = np.dtype(precision)
         data = setup.stacked(TrainingData(setup.stack([p.data() for p in posteriors]), knobs), dtype)
         q = (
-            setup.initial_weights(posteriors, networks, random_key, dtype)
+            setup.initial_weights(posteriors, networks, random_key, dtype, batch_norm=batch_norm)
             if start is None
-            else setup.flat(start, posteriors, networks)
+            else setup.flat(start, posteriors, networks, batch_norm=batch_norm)
         )
         plan = Plan(np.arange(n), networks, 0, snapshots, 1, np.arange(networks), capacity=1, segment=segment)
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes
@@ -202,7 +208,7 @@ def train(
         settings = {
             "name": "training", "optimizer": chosen.name, **dict(chosen.settings), "epochs_per_snapshot": epochs // snapshots,
             "batch_size": size, "loss": loss, "trained": list(chosen_layers), "layer_rates_of": layer_rates_of, "schedule": schedule,
-            "activations": [str(p.mlp.activation) for p in posteriors], "n_train": n_train,
+            "batch_norm": batch_norm, "activations": [str(p.mlp.activation) for p in posteriors], "n_train": n_train,
         }  # fmt: skip
         attrs = run_tree.attributes(
             posteriors, TRAINING, plan, precision=precision, initialization="prior draws" if start is None else "given weights",
@@ -243,7 +249,8 @@ def train(
         finished = run_chains(
             plan_of_run, Host(recorder.consume, save, report, stop, None, lost_share=1.0), saved
         )
-        last = jax.vmap(jax.vmap(lambda q: unflatten(target.shapes(), q)))(jnp.asarray(finished.q))
+        of_networks = jax.vmap(target.network_weights, in_axes=(0, None))
+        last = jax.vmap(of_networks)(jnp.asarray(finished.q), data)
         ends = {
             "weights": named_weights(last).assign_coords({name: coords[name] for name in ("seed", "chain")})
         }

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hiddencodes.models.mlp import MLP, Params, weight_shapes
+from hiddencodes.sampling.batch_norm import normalized
 from hiddencodes.sampling.minibatches import shuffled
 from hiddencodes.sampling.sampler import Sampler, StepInfo
 from hiddencodes.sampling.target import flatten, unflatten
@@ -81,7 +82,12 @@ def objective(
 
     between = silenced if "dropout" in recipe.noisy else None
     params = {**trained, **fixed}
-    forward = [lambda p, x, m=mlp: m.apply(p, x, between).output for mlp in target.networks]
+    run = (
+        (lambda m, p, x: normalized(m, p, x, between))
+        if recipe.batch_norm
+        else (lambda m, p, x: m.apply(p, x, between))
+    )
+    forward = [lambda p, x, m=mlp: run(m, p, x).output for mlp in target.networks]
     output = jax.lax.switch(knobs.network, forward, params, x)
     if weight is None:
         loss = target.likelihood.loss(output, y, labels)
@@ -173,13 +179,16 @@ TRAINING = Sampler(
 )
 
 
-def layer_rates(mlp: MLP, optimizer: Optimizer, equal: bool) -> tuple[tuple[str, str, float], ...]:
-    """Factors on the learning rate of every kind of weight: one, or those of the parameterization.
+def layer_rates(
+    mlp: MLP, optimizer: Optimizer, equal: bool, batch_norm: bool = False
+) -> tuple[tuple[str, str, float], ...]:
+    """Factors on the learning rate of every kind of weight: one, or those of the parameterization; gains have those of biases.
 
     Args:
         mlp: The network.
         optimizer: Which has a column of the parameterization's table (`hiddencodes.sampling.training_target.OPTIMIZERS`).
         equal: Whether all factors are one.
+        batch_norm: Whether there are gains.
     """
     shapes = {shape.name: shape for shape in mlp.layers()}
     found: list[tuple[str, str, float]] = []
@@ -193,4 +202,6 @@ def layer_rates(mlp: MLP, optimizer: Optimizer, equal: bool) -> tuple[tuple[str,
             )
             rate = getattr(scaling, OPTIMIZERS[optimizer.name])(shape.fan_in, shape.fan_out)
             found.append((layer, leaf, 1.0 if equal else rate))
+            if batch_norm and leaf == "bias":
+                found.append((layer, "gain", 1.0 if equal else rate))
     return tuple(found)

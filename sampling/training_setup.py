@@ -51,7 +51,7 @@ def per_posterior(name: str, value: Any, n: int) -> np.ndarray:
 
 
 def weight_decay(value: Any, posteriors: Sequence[Posterior], count: int) -> dict[str, dict[str, np.ndarray]]:
-    """lambda of every kind of weight of every posterior.
+    """lambda of every kind of weight of every posterior; gains of normalized layers do not decay.
 
     Args:
         value: One for all layers, by layer, by layer and kind of weight, each a number or one per posterior; or ``"prior"``, with
@@ -60,6 +60,7 @@ def weight_decay(value: Any, posteriors: Sequence[Posterior], count: int) -> dic
         count: Patterns over which the loss is averaged, 1 if it is summed.
     """
     n, shapes = len(posteriors), weight_shapes(posteriors[0].mlp)
+    gains = {layer: {"gain": np.zeros(n)} if "bias" in leaves else {} for layer, leaves in shapes.items()}
     if isinstance(value, str):
         if value != "prior":
             raise ValueError(f"weight_decay: expected numbers or 'prior', got {value!r}")
@@ -75,6 +76,7 @@ def weight_decay(value: Any, posteriors: Sequence[Posterior], count: int) -> dic
                 )
                 for leaf in leaves
             }
+            | gains[layer]
             for layer, leaves in shapes.items()
         }
     by_layer = value if isinstance(value, Mapping) else dict.fromkeys(shapes, value)
@@ -87,7 +89,7 @@ def weight_decay(value: Any, posteriors: Sequence[Posterior], count: int) -> dic
             if leaf not in shapes[layer]:
                 raise ValueError(f"weight_decay: {layer} has no {leaf!r}, only {list(shapes[layer])}")
             found[layer][leaf] = per_posterior("weight_decay", number, n)
-    return found
+    return {layer: leaves | gains[layer] for layer, leaves in found.items()}
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -103,14 +105,19 @@ def stacked(tree: Any, dtype: Any) -> Any:
 
 
 def initial_weights(
-    posteriors: Sequence[Posterior], networks: int, key: PRNGKeyArray, dtype: Any
+    posteriors: Sequence[Posterior], networks: int, key: PRNGKeyArray, dtype: Any, *, batch_norm: bool
 ) -> np.ndarray:
-    """Prior draws, independent between posteriors and networks."""
+    """Prior draws, independent between posteriors and networks; normalized layers begin with gains of 1 and biases of 0."""
     keys = jax.random.split(jax.random.fold_in(key, 0), (len(posteriors), networks))
 
     def of_posterior(p: Posterior, keys: Any) -> Any:
         std = p.prior.standard_deviations(p.mlp, p.task.n_train)
         weights = jax.vmap(lambda k: sample_prior(p.mlp, std, k))(keys)
+        if batch_norm:
+            weights = {
+                name: {**leaves, "bias": 0 * leaves["bias"]} if "bias" in leaves else leaves
+                for name, leaves in with_gains(weights).items()
+            }
         return np.concatenate(
             [np.asarray(leaf).reshape(networks, -1) for leaf in jax.tree.leaves(weights)], axis=1
         )
@@ -118,12 +125,24 @@ def initial_weights(
     return np.stack([of_posterior(p, k) for p, k in zip(posteriors, keys, strict=True)]).astype(dtype)
 
 
+def with_gains(weights: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Weights with a gain of 1 beside every bias."""
+    return {
+        name: {**leaves, "gain": np.ones(np.shape(leaves["bias"]))} if "bias" in leaves else dict(leaves)
+        for name, leaves in weights.items()
+    }
+
+
 def flat(
-    start: Mapping[str, Mapping[str, Any]], posteriors: Sequence[Posterior], networks: int
+    start: Mapping[str, Mapping[str, Any]],
+    posteriors: Sequence[Posterior],
+    networks: int,
+    *,
+    batch_norm: bool,
 ) -> np.ndarray:
     """Given weights as positions; positions of training are weights, those of sampling are in units of the prior."""
     to_positions(start, posteriors, networks)  # checks shapes and numbers
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(start)]
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(with_gains(start) if batch_norm else start)]
     return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
 
 

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hiddencodes.models.likelihood import Likelihood
-from hiddencodes.models.mlp import MLP, weight_shapes
+from hiddencodes.models.mlp import MLP, Params, weight_shapes
 from hiddencodes.models.posterior import PosteriorData, train_loss
+from hiddencodes.sampling.batch_norm import normalized
 from hiddencodes.sampling.observables import Observable
 from hiddencodes.sampling.target import NetworkTarget, Shapes, exchangeable, observe, unflatten
 
@@ -95,6 +97,7 @@ class Recipe:
         rates: Factors on the learning rate by layer and kind of weight.
         cosine: Whether the learning rate falls to zero along a half cosine.
         noisy: Which of label noise, input noise and dropout there are.
+        batch_norm: Whether inputs and hidden preactivations are normalized over the patterns of a step.
     """
 
     optimizer: Optimizer
@@ -105,6 +108,7 @@ class Recipe:
     rates: tuple[tuple[str, str, float], ...]
     cosine: bool = False
     noisy: tuple[str, ...] = ()
+    batch_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,12 +134,26 @@ class TrainingTarget:
 
     @property
     def dimension(self) -> int:
-        """Number of weights and biases."""
-        return self.mlp.n_parameters
+        """Number of weights, biases and gains."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.shapes()))
 
     def shapes(self) -> Shapes:
-        """Shapes of all weights."""
-        return weight_shapes(self.mlp)
+        """Shapes of all weights, and of the gains of normalized layers."""
+        shapes = weight_shapes(self.mlp)
+        if self.recipe.batch_norm:
+            for layer in self.mlp.layers():
+                if layer.index < self.mlp.depth:
+                    shapes[layer.name]["gain"] = shapes[layer.name]["bias"]
+        return shapes
+
+    def network_weights(self, q: Float[Array, " dimension"], data: TrainingData) -> Params:
+        """Weights of the plain network at q: normalization with the moments of the training set is in them."""
+        params = unflatten(self.shapes(), q)
+        if not self.recipe.batch_norm:
+            return params
+        x = jnp.asarray(data.posterior.x_train)
+        each = [lambda p, m=mlp: normalized(m, p, x).plain for mlp in self.networks]
+        return jax.lax.switch(data.knobs.network, each, params)
 
     def groups(self) -> Int[np.ndarray, " dimension"]:
         """See `hiddencodes.sampling.target.exchangeable`."""
@@ -145,7 +163,7 @@ class TrainingTarget:
         self, q: Float[Array, " dimension"], data: TrainingData, inverse_temperature: Float[Array, ""]
     ) -> Float[Array, ""]:
         """Minus the training loss over the temperature."""
-        params = unflatten(self.shapes(), q)
+        params = self.network_weights(q, data)
         each = [
             lambda p, m=mlp: train_loss(m, self.likelihood, p, data.posterior)[0] for mlp in self.networks
         ]
@@ -156,7 +174,7 @@ class TrainingTarget:
     ) -> dict[str, Array]:
         """All observables at q."""
         del key
-        params = unflatten(self.shapes(), q)
+        params = self.network_weights(q, data)
         targets = [NetworkTarget(mlp, self.likelihood, self.observables) for mlp in self.networks]
         each = [lambda p, t=t: observe(t, p, data.posterior) for t in targets]
         return jax.lax.switch(data.knobs.network, each, params)
