@@ -139,6 +139,9 @@ def shuffled_responses(responses: ArrayLike, *, seed: int = 0) -> Float[np.ndarr
     Args:
         responses: (..., condition, unit).
         seed: Seed of the permutations.
+
+    >>> shuffled_responses([[1.0, 2.0], [3.0, 4.0]]).sum(-1)
+    array([3., 7.])
     """
     values = np.asarray(responses, float)
     order = np.argsort(np.random.default_rng(seed).random(values.shape), axis=-1)

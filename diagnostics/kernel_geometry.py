@@ -73,7 +73,7 @@ def _unbiased_product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def largest_target_alignment(
-    input_alignment: ArrayLike, input_target: ArrayLike
+    input_alignment: ArrayLike | float, input_target: ArrayLike | float
 ) -> Float[np.ndarray, "*batch"]:
     """How aligned with the targets a layer can be that is aligned with the inputs to a given degree.
 

@@ -33,6 +33,7 @@ RECEIVED = {
     "DeepLinearLaw",
     "DeepMonteCarloSaddle",
     "Disagreement",
+    "GeometryPrediction",
     "DriftReport",
     "EquilibriumReport",
     "ErrorComparison",

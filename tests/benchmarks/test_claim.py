@@ -201,5 +201,14 @@ def test_a_claim_is_plain_json() -> None:
 
 
 def test_every_grade_has_words() -> None:
-    assert list(GRADES) == ["text", "poster", "poster-meas", "secondary", "derived", "checked"]
+    assert list(GRADES) == [
+        "text",
+        "poster",
+        "poster-meas",
+        "secondary",
+        "derived",
+        "checked",
+        "measured",
+        "new",
+    ]
     assert all(GRADES.values())

@@ -45,7 +45,7 @@ def random_start(p, seeds=1, networks=1):
     return jax.tree.map(np.asarray, draw(jax.random.split(jax.random.key(5), (seeds, networks))))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(n=st.integers(1, 70), seed=st.integers(0, 2**31))
 def test_a_shuffle_is_a_permutation(n, seed):
     found = shuffled(jax.random.key(seed), jnp.arange(n), n)
@@ -138,6 +138,7 @@ def test_the_last_batch_of_an_epoch_is_smaller_and_counts_by_its_patterns():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(6 * a, b, rtol=1e-4, atol=1e-11), whole, batches)
 
 
+@pytest.mark.slow
 def test_minibatches_of_a_summed_loss_have_the_minimum_of_all():
     p = posterior(hc.relu, task=hc.xor_conditions(1.0, 12).sample(64))
     options = {
@@ -233,6 +234,7 @@ def test_normalization_begins_with_standard_preactivations(normalized_run):
     np.testing.assert_allclose(other["posterior"]["train_loss"], same["posterior"]["train_loss"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_normalized_full_batches_are_optax_by_hand(normalized_run):
     p, _ = normalized_run
     start = random_start(p)
@@ -359,6 +361,7 @@ def grid():
 OPTIONS = {"networks": 2, "epochs": 8, "snapshots": 4, "batch_size": 8, **QUIET}
 
 
+@pytest.mark.slow
 def test_a_grid_is_its_points(grid):
     together = hc.train(grid, learning_rate=[0.1, 0.2, 0.3, 0.4], **OPTIONS)
     assert together["constant_data"]["activation"].values.tolist() == ["tanh", "tanh", "relu", "relu"]
@@ -376,6 +379,7 @@ def test_a_grid_is_its_points(grid):
         )
 
 
+@pytest.mark.slow
 def test_vmap_is_the_loop(grid):
     runs = [hc.train(grid, batching=batching, **OPTIONS) for batching in ("loop", "vmap")]
     np.testing.assert_allclose(
