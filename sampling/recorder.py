@@ -109,10 +109,10 @@ class OnDisk:
         self._open_session(str(position))
         if self._process == 0:
             with self._writing():
+                self._tidy()
                 if position < (1, self.plan.draws):
                     # The end of a run that is gone on with is not its end.
                     listing.set_attributes(self.path, complete=0)
-                    self._tidy()
                 if position > (1, 0):
                     self.store.truncate(position.done)
                     self.store.publish()
