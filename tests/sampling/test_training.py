@@ -6,63 +6,15 @@ import numpy as np
 import optax
 import pytest
 from compilations import compilations
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from interrupted import assert_same
+from small_training import QUIET, TASK, TRAIN_PREDICTIONS, posterior, random_start, weights_of
 
 import hiddencodes as hc
-from hiddencodes.sampling.minibatches import shuffled
 from hiddencodes.sampling.training import objective
 from hiddencodes.sampling.training_setup import weight_decay
 from hiddencodes.sampling.training_target import Knobs, Recipe, TrainingData, TrainingTarget
 
-TASK = hc.xor_conditions(1.0, 12, noise=0.5).sample(40)
 KNOBS = Knobs(0, 0.1, {"hidden_1": {"kernel": 0.0}, "readout": {"kernel": 0.0}}, 0.0, 0.0, 0.0, 1.0)
-TRAIN_PREDICTIONS = hc.Observable("train_predictions", ("pattern", "output"), lambda c: c.activations.output)
-QUIET = {"verbose": False, "precision": "float64"}
-
-
-def posterior(activation=hc.tanh, task=TASK, likelihood="bernoulli", parameterization=hc.standard, **options):
-    sizes = {"width": 7, "depth": 1} | {k: options.pop(k) for k in ("width", "depth") if k in options}
-    mlp = hc.MLP(
-        12,
-        1,
-        activation=activation,
-        parameterization=parameterization,
-        **sizes,
-        bias=options.pop("bias", False),
-    )
-    return hc.Posterior(mlp, task, likelihood=likelihood, **({"temperature": 1.0} | options))
-
-
-def weights_of(run, seed=0, chain=0):
-    found = hc.final_weights(run)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[seed, chain]), found)
-
-
-def random_start(p, seeds=1, networks=1):
-    draw = jax.vmap(jax.vmap(p.sample_prior))
-    return jax.tree.map(np.asarray, draw(jax.random.split(jax.random.key(5), (seeds, networks))))
-
-
-@settings(deadline=None, max_examples=30)
-@given(n=st.integers(1, 70), seed=st.integers(0, 2**31))
-def test_a_shuffle_is_a_permutation(n, seed):
-    found = shuffled(jax.random.key(seed), jnp.arange(n), n)
-    assert sorted(found.tolist()) == list(range(n))
-
-
-def test_shuffles_are_uniform():
-    n, keys = 9, 20_000
-    found = jax.vmap(lambda k: shuffled(k, jnp.arange(n), n))(jax.random.split(jax.random.key(0), keys))
-    counts = np.stack([np.bincount(found[:, i], minlength=n) for i in range(n)])
-    # Of two places the pairs of entries as well, which is what makes minibatches independent.
-    pairs = np.bincount(np.asarray(found[:, 0] * n + found[:, 1]), minlength=n * n).reshape(n, n)
-    off = ~np.eye(n, dtype=bool)
-    for observed, expected in ((counts, keys / n), (pairs[off], keys / (n * (n - 1)))):
-        chi2 = np.sum((observed - expected) ** 2) / expected
-        freedom = observed.size - 1
-        assert abs(chi2 - freedom) < 6 * np.sqrt(2 * freedom)
 
 
 @pytest.mark.parametrize(
@@ -170,108 +122,6 @@ def test_accuracy_counts_signs():
     )
     right = np.sign(run["posterior"]["train_predictions"].values[0, :, 0]) == task.y_train
     np.testing.assert_allclose(run["posterior"]["train_accuracy"].values[0, :, 0], right.mean((1, 2)))
-
-
-@pytest.fixture(scope="module")
-def normalized_run():
-    """Batch normalization with dropout, on inputs that are far from normalized."""
-    x = 3.0 + 2.0 * TASK.x_train
-    task = hc.Task(
-        x,
-        TASK.y_train,
-        TASK.labels_train,
-        x[:5],
-        TASK.y_train[:5],
-        TASK.labels_train[:5],
-        TASK.class_names,
-        "{}",
-    )
-    p = posterior(hc.relu, task=task, bias=True, depth=2)
-    observables = [*hc.training_observables(5), TRAIN_PREDICTIONS]
-    options = {
-        "networks": 2,
-        "epochs": 30,
-        "snapshots": 3,
-        "batch_size": 10,
-        "batch_norm": True,
-        "observables": observables,
-    }
-    return p, hc.train(p, **options, **QUIET)
-
-
-def test_a_normalized_network_is_a_plain_one_at_the_end(normalized_run):
-    p, run = normalized_run
-    for chain in range(2):
-        weights = weights_of(run, chain=chain)
-        activations = p.mlp.apply(weights, jnp.asarray(p.task.x_train))
-        found = run["posterior"]["train_predictions"].values[0, chain, -1]
-        np.testing.assert_allclose(activations.output, found, rtol=1e-9)
-
-
-def test_normalization_begins_with_standard_preactivations(normalized_run):
-    p, _ = normalized_run
-    start = random_start(p)
-    start = {
-        k: {n: np.zeros_like(v) if n == "bias" else v for n, v in layer.items()} for k, layer in start.items()
-    }
-    run = hc.train(
-        p, networks=1, epochs=1, snapshots=1, learning_rate=0.0, batch_norm=True, start=start, **QUIET
-    )
-    z = p.mlp.apply(weights_of(run), jnp.asarray(p.task.x_train)).preactivations
-    for layer in z:
-        np.testing.assert_allclose(layer.mean(0), 0, atol=1e-9)
-        np.testing.assert_allclose(layer.var(0), 1, atol=1e-3)
-    # The scale and the offset of the inputs are forgotten.
-    moved = hc.Task(
-        7.0 * p.task.x_train - 2.0, p.task.y_train, p.task.labels_train, p.task.x_test, p.task.y_test, p.task.labels_test,
-        p.task.class_names, "{}",
-    )  # fmt: skip
-    other = hc.train(
-        hc.Posterior(p.mlp, moved, likelihood="bernoulli", temperature=1.0), networks=1, epochs=3, snapshots=1,
-        batch_norm=True, start=start, **QUIET,
-    )  # fmt: skip
-    same = hc.train(p, networks=1, epochs=3, snapshots=1, batch_norm=True, start=start, **QUIET)
-    np.testing.assert_allclose(other["posterior"]["train_loss"], same["posterior"]["train_loss"], rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_normalized_full_batches_are_optax_by_hand(normalized_run):
-    p, _ = normalized_run
-    start = random_start(p)
-    run = hc.train(
-        p,
-        networks=1,
-        epochs=4,
-        snapshots=1,
-        learning_rate=0.3,
-        batch_norm=True,
-        start=start,
-        weight_decay=0.01,
-        **QUIET,
-    )
-    w = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), start)
-    gains = {name: jnp.ones(7) for name in ("hidden_1", "hidden_2")}
-    y = jnp.asarray(p.task.y_train)
-    standard = lambda z: (z - z.mean(0, keepdims=True)) / jnp.sqrt(z.var(0, keepdims=True) + 1e-5)
-
-    def loss(w, gains):
-        h = standard(jnp.asarray(p.task.x_train))
-        for name in ("hidden_1", "hidden_2"):
-            h = jax.nn.relu(gains[name][None, :] * standard(h @ w[name]["kernel"]) + w[name]["bias"][None, :])
-        decay = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(w))
-        return jnp.mean(jnp.log(1 + jnp.exp(-y * (h @ w["readout"]["kernel"])))) + 0.005 * decay
-
-    for _ in range(4):
-        steps = jax.grad(loss, argnums=(0, 1))(w, gains)
-        w, gains = jax.tree.map(lambda a, g: a - 0.3 * g, (w, gains), steps)
-    decay = 0.005 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(w))
-    found = run["posterior"]["train_loss"].values[0, 0, -1] / 40
-    np.testing.assert_allclose(found, loss(w, gains) - decay, rtol=1e-8)
-
-
-def test_normalization_needs_biases():
-    with pytest.raises(ValueError, match="batch_norm: networks need bias=True"):
-        hc.train(posterior(), batch_norm=True, **QUIET)
 
 
 def test_cosine_ends_where_it_says():

@@ -1,0 +1,111 @@
+"""Batch normalization: by hand, what it forgets, and the plain network that it is at the end."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_training import QUIET, TASK, TRAIN_PREDICTIONS, posterior, random_start, weights_of
+
+import hiddencodes as hc
+
+
+@pytest.fixture(scope="module")
+def normalized_run():
+    """Batch normalization with dropout, on inputs that are far from normalized."""
+    x = 3.0 + 2.0 * TASK.x_train
+    task = hc.Task(
+        x,
+        TASK.y_train,
+        TASK.labels_train,
+        x[:5],
+        TASK.y_train[:5],
+        TASK.labels_train[:5],
+        TASK.class_names,
+        "{}",
+    )
+    p = posterior(hc.relu, task=task, bias=True, depth=2)
+    observables = [*hc.training_observables(5), TRAIN_PREDICTIONS]
+    options = {
+        "networks": 2,
+        "epochs": 30,
+        "snapshots": 3,
+        "batch_size": 10,
+        "batch_norm": True,
+        "observables": observables,
+    }
+    return p, hc.train(p, **options, **QUIET)
+
+
+def test_a_normalized_network_is_a_plain_one_at_the_end(normalized_run):
+    p, run = normalized_run
+    for chain in range(2):
+        weights = weights_of(run, chain=chain)
+        activations = p.mlp.apply(weights, jnp.asarray(p.task.x_train))
+        found = run["posterior"]["train_predictions"].values[0, chain, -1]
+        np.testing.assert_allclose(activations.output, found, rtol=1e-9)
+
+
+def test_normalization_begins_with_standard_preactivations(normalized_run):
+    p, _ = normalized_run
+    start = random_start(p)
+    start = {
+        k: {n: np.zeros_like(v) if n == "bias" else v for n, v in layer.items()} for k, layer in start.items()
+    }
+    run = hc.train(
+        p, networks=1, epochs=1, snapshots=1, learning_rate=0.0, batch_norm=True, start=start, **QUIET
+    )
+    z = p.mlp.apply(weights_of(run), jnp.asarray(p.task.x_train)).preactivations
+    for layer in z:
+        np.testing.assert_allclose(layer.mean(0), 0, atol=1e-9)
+        np.testing.assert_allclose(layer.var(0), 1, atol=1e-3)
+    # The scale and the offset of the inputs are forgotten.
+    moved = hc.Task(
+        7.0 * p.task.x_train - 2.0, p.task.y_train, p.task.labels_train, p.task.x_test, p.task.y_test, p.task.labels_test,
+        p.task.class_names, "{}",
+    )  # fmt: skip
+    other = hc.train(
+        hc.Posterior(p.mlp, moved, likelihood="bernoulli", temperature=1.0), networks=1, epochs=3, snapshots=1,
+        batch_norm=True, start=start, **QUIET,
+    )  # fmt: skip
+    same = hc.train(p, networks=1, epochs=3, snapshots=1, batch_norm=True, start=start, **QUIET)
+    np.testing.assert_allclose(other["posterior"]["train_loss"], same["posterior"]["train_loss"], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_normalized_full_batches_are_optax_by_hand(normalized_run):
+    p, _ = normalized_run
+    start = random_start(p)
+    run = hc.train(
+        p,
+        networks=1,
+        epochs=4,
+        snapshots=1,
+        learning_rate=0.3,
+        batch_norm=True,
+        start=start,
+        weight_decay=0.01,
+        **QUIET,
+    )
+    w = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), start)
+    gains = {name: jnp.ones(7) for name in ("hidden_1", "hidden_2")}
+    y = jnp.asarray(p.task.y_train)
+    standard = lambda z: (z - z.mean(0, keepdims=True)) / jnp.sqrt(z.var(0, keepdims=True) + 1e-5)
+
+    def loss(w, gains):
+        h = standard(jnp.asarray(p.task.x_train))
+        for name in ("hidden_1", "hidden_2"):
+            h = jax.nn.relu(gains[name][None, :] * standard(h @ w[name]["kernel"]) + w[name]["bias"][None, :])
+        decay = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(w))
+        return jnp.mean(jnp.log(1 + jnp.exp(-y * (h @ w["readout"]["kernel"])))) + 0.005 * decay
+
+    for _ in range(4):
+        steps = jax.grad(loss, argnums=(0, 1))(w, gains)
+        w, gains = jax.tree.map(lambda a, g: a - 0.3 * g, (w, gains), steps)
+    decay = 0.005 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(w))
+    found = run["posterior"]["train_loss"].values[0, 0, -1] / 40
+    np.testing.assert_allclose(found, loss(w, gains) - decay, rtol=1e-8)
+
+
+def test_normalization_needs_biases():
+    with pytest.raises(ValueError, match="batch_norm: networks need bias=True"):
+        hc.train(posterior(), batch_norm=True, **QUIET)
