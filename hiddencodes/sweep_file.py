@@ -15,7 +15,7 @@ from hiddencodes.rules import Contradiction, KeyPath, slug
 from hiddencodes.schema import Network, Study
 from hiddencodes.study import Problem, StudyError, load_study, parse_study
 from hiddencodes.toml_lines import key_lines, nearest
-from hiddencodes.toml_text import _value as inline  # pyright: ignore[reportPrivateUsage]  (for what is no study yet)
+from hiddencodes.toml_text import inline
 
 CLUSTERS = ("local", "slurm", "debug")
 _KEYS = {

@@ -23,14 +23,15 @@ def to_toml(study: Study) -> str:
 
 
 def _pairs(table: dict[str, Any]) -> str:
-    return "".join(f"{key} = {_value(value)}\n" for key, value in table.items())
+    return "".join(f"{key} = {inline(value)}\n" for key, value in table.items())
 
 
-def _value(value: object) -> str:
+def inline(value: object) -> str:
+    """A value on one line."""
     if (table := as_table(value)) is not None:
-        return "{" + ", ".join(f"{k} = {_value(v)}" for k, v in table.items()) + "}"
+        return "{" + ", ".join(f"{k} = {inline(v)}" for k, v in table.items()) + "}"
     if (items := as_list(value)) is not None:
-        return "[" + ", ".join(_value(v) for v in items) + "]"
+        return "[" + ", ".join(inline(v) for v in items) + "]"
     if isinstance(value, str):
         # JSON's strings are TOML's, but for the delete character, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

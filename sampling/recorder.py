@@ -77,6 +77,22 @@ class OnDisk:
         self._coords, self._say = coords, say
         self._process = jax.process_index() if how.processes > 1 else 0
 
+    def open(
+        self, groups: dict[str, xr.Dataset], attrs: dict[str, Any], *, resume: bool
+    ) -> tuple[Checkpoint | None, Plan, bool]:
+        """Begin the run, or go on with what there is of it.
+
+        Returns:
+            The state to go on from, None at the beginning; the plan, with buffers as long as they were; whether the run is whole.
+        """
+        saved = self.resume() if resume else None
+        if saved is None:
+            self.begin(groups, attrs)
+            return None, self.plan, False
+        plan = self.plan._replace(capacity=saved.manifest.get("capacity", self.plan.capacity))
+        whole = saved.position == (1, plan.draws) and bool(listing.attributes(self.path)["complete"])
+        return saved, plan, whole
+
     def begin(self, groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> None:
         """Write what is known before the first draw; whatever an earlier attempt left is gone."""
         self._open_session("the beginning")
