@@ -22,6 +22,7 @@ _ANNEAL_SHARE, _MEASURE_SHARE = 0.7, 0.1
 # Prior weight, in draws, with which a measured variance is drawn towards that of the prior (one).
 _METRIC_PRIOR_DRAWS = 5.0
 _LENGTH_OPTIMIZER = optax.adam(0.03, b1=0.0, b2=0.95)
+_OUT_OF_PROPORTION = 1e6
 _LARGEST_LENGTH_UPDATE = 0.35
 
 
@@ -123,11 +124,19 @@ def init(sampler: Sampler, q: Float[Array, "seed chain dimension"]) -> Adaptatio
         weight_sum=zero,
         optimizer=_LENGTH_OPTIMIZER.init(log_length),
         scale=jnp.ones((seeds, dimension), dtype),
-        center=jnp.mean(q, axis=1),
+        center=_center(q),
         n_measured=zero,
         mean=jnp.zeros_like(q),
         squares=jnp.zeros_like(q),
     )
+
+
+def _center(q: Float[Array, "seed chain dimension"]) -> Float[Array, "seed dimension"]:
+    """The mean of the chains, without those that start out of all proportion: their densities overflow, and so would the mean."""
+    size = jnp.max(jnp.abs(q), axis=2)
+    near = (size <= _OUT_OF_PROPORTION * jnp.median(size, axis=1, keepdims=True)).astype(q.dtype)
+    sums = jnp.sum(jnp.where(near[:, :, None] > 0, q, 0.0), axis=1)
+    return sums / jnp.maximum(jnp.sum(near, axis=1), 1.0)[:, None]
 
 
 def n_steps(
@@ -223,6 +232,8 @@ def update(
     if sampler.tunes_length:
         weight = acceptance * (~info.diverging).astype(dtype)
         gradient = jitter * _length_gradient(old_q, info, state, weight)
+        # Of a chain that overflows before it is known to be lost nothing is learned, by nobody.
+        gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
         # optax descends, the criterion is to be climbed; Adam raises a float to an integer power.
         with jax.numpy_dtype_promotion("standard"):
             update_, optimizer = _LENGTH_OPTIMIZER.update(-gradient, state.optimizer)

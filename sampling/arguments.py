@@ -1,7 +1,7 @@
 """What `sample` refuses, before anything is compiled."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -159,10 +159,12 @@ def moves(value: object) -> tuple[Move, ...]:
 
 def random_key(key: object) -> PRNGKeyArray:
     """A random key, made from an integer or as it is."""
-    if isinstance(key, jax.Array) and (
-        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32
-    ):
-        return key
+    if isinstance(key, jax.Array):
+        if key.dtype == jnp.uint32 and key.ndim == 1:
+            return jax.random.wrap_key_data(key)
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
+            return key
+        raise ValueError(f"key: expected one random key, got {key.dtype} of the shape {key.shape}")
     if isinstance(key, bool) or not isinstance(key, SupportsIndex):
         raise ValueError(f"key: expected an integer or a JAX random key, got {key!r}")
     return jax.random.key(operator.index(key))
@@ -175,11 +177,31 @@ def observables(chosen: object) -> tuple[Observable, ...]:
     names = [o.name for o in chosen]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"observables: expected at least one and distinct names, got {names!r}")
+    taken = sorted(set(names) & RESERVED)
+    if taken:
+        raise ValueError(f"observables: the name {taken[0]!r} is the run's own")
     return tuple(chosen)
 
 
-def check_dims(target: Network, data: Any, dtype: Any) -> None:
-    """Refuse an observable whose value does not have the axes that it names."""
+RESERVED = frozenset(
+    {
+        "seed",
+        "chain",
+        "draw",
+        "acceptance_rate",
+        "diverging",
+        "energy",
+        "n_steps",
+        "finite",
+        "status",
+        "since",
+    }
+)
+"""Names in a run that no observable may have."""
+
+
+def check_dims(target: Network, data: Any, dtype: Any, coords: Mapping[str, Any] | None = None) -> None:
+    """Refuse an observable whose value does not have the axes that it names, or not as long as their labels."""
     one_seed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), data)
     position = jax.ShapeDtypeStruct((target.dimension,), dtype)
     values = jax.eval_shape(target.observe, position, one_seed, jax.random.key(0))
@@ -189,3 +211,12 @@ def check_dims(target: Network, data: Any, dtype: Any) -> None:
             raise ValueError(
                 f"observables: {observable.name!r} names the axes {observable.dims!r} but has the shape {shape!r}"
             )
+        for name, size in zip(observable.dims, shape, strict=True):
+            if name in RESERVED:
+                raise ValueError(
+                    f"observables: {observable.name!r} names the axis {name!r}, which is the run's own"
+                )
+            if coords is not None and name in coords and len(coords[name]) != size:
+                raise ValueError(
+                    f"observables: the axis {name!r} of {observable.name!r} has {size} entries, the run's has {len(coords[name])}"
+                )

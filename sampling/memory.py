@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import psutil
 
+from hiddencodes.models import MLP
 from hiddencodes.sampling.lanes import Lanes
 from hiddencodes.sampling.plan import Plan
 from hiddencodes.sampling.sampler import Sampler
@@ -15,6 +16,8 @@ from hiddencodes.sampling.target import Network, Target
 # Copies of a position that a lane holds at once: position, gradient, momentum and proposal for HMC-like kernels, more for
 # NUTS, which keeps the ends of its subtrees; plus the adaptation's accumulators.
 _COPIES, _COPIES_PER_DOUBLING, _ADAPTATION_COPIES = 12, 3, 5
+# Weights, gradient, update and the optimizer's two moments, and what of them a step holds twice.
+_COPIES_OF_TRAINING = 8
 _ONE_DEVICE = Lanes()
 # Matrices over patterns, and activations of the last layer, that a sweep of a move holds at once.
 _MATRICES_OF_MOVES, _ACTIVATIONS_OF_MOVES = 4, 4
@@ -137,6 +140,40 @@ def memory_budget(
     )
 
 
+def training_budget(
+    target: Target, mlp: MLP, data: Any, plan: Plan, dtype: Any, *, streamed: bool, how: Lanes
+) -> MemoryBudget:
+    """The budget of trained ensembles.
+
+    Args:
+        target: What is trained.
+        mlp: Its network.
+        data: Its training data with leading seed axes.
+        plan: The sizes.
+        dtype: Floating-point type.
+        streamed: Whether snapshots go to disk segment by segment.
+        how: Where and how lanes run.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    per_draw = draw_bytes(target, data, dtype) * plan.lanes
+    # Snapshots pass through the whole training and test set, whatever the size of a step.
+    patterns = data.posterior.x_train.shape[1] + data.posterior.x_test.shape[1]
+    per_pattern = 4 * mlp.depth * mlp.width + mlp.n_outputs + mlp.n_inputs
+    return MemoryBudget(
+        data=how.devices * _bytes(data),
+        chains=_COPIES_OF_TRAINING * target.dimension * itemsize * plan.lanes,
+        activations=patterns
+        * per_pattern
+        * itemsize
+        * (plan.lanes if how.batching == "vmap" else how.devices),
+        moves=0,
+        segment=2 * plan.capacity * per_draw,
+        trace=0 if streamed else plan.draws * per_draw,
+        prior=0,
+        available=_available(how.devices),
+    )
+
+
 def check(budget: MemoryBudget, limit: int | None) -> None:
     """Refuse a run that does not fit.
 
@@ -151,5 +188,5 @@ def check(budget: MemoryBudget, limit: int | None) -> None:
     if budget.total > allowed:
         raise MemoryError(
             f"the run needs about {budget.total / 1e9:.2f} GB and may use {allowed / 1e9:.2f} GB; {budget}. Fewer chains, "
-            "seeds or draws, thinning, fewer observables or out= (draws go to disk) make it smaller"
+            "networks, seeds or draws, thinning, fewer observables or out= (draws go to disk) make it smaller"
         )

@@ -46,12 +46,14 @@ class Monitor:
         if not watched:
             return
         x = np.concatenate([np.asarray(w, np.float64) for w in watched], axis=-1)[..., :_ENTRIES]
-        mean = x.mean(2)
-        self._blocks.append(_Block(x.shape[2], mean, ((x - mean[:, :, None]) ** 2).sum(2)))
-        if len(self._blocks) > _BLOCKS:
-            pairs = zip(self._blocks[::2], self._blocks[1::2], strict=False)
-            rest = self._blocks[len(self._blocks) // 2 * 2 :]
-            self._blocks = [_joined(a, b) for a, b in pairs] + rest
+        # Chains that left the finite numbers are left out below.
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = x.mean(2)
+            self._blocks.append(_Block(x.shape[2], mean, ((x - mean[:, :, None]) ** 2).sum(2)))
+            if len(self._blocks) > _BLOCKS:
+                pairs = zip(self._blocks[::2], self._blocks[1::2], strict=False)
+                rest = self._blocks[len(self._blocks) // 2 * 2 :]
+                self._blocks = [_joined(a, b) for a, b in pairs] + rest
 
     def worst(self) -> float:
         """The largest R-hat over seeds and entries, over the chains that are finite; NaN where nothing can be said."""
@@ -62,11 +64,12 @@ class Monitor:
             halves.append(rest.pop(0))
         if not halves or not rest:
             return float("nan")
-        sides = [_sum(halves), _sum(rest)]
-        found = [
-            _r_hat(sides, seed, np.isfinite(sides[0].mean[seed] + sides[1].mean[seed]))
-            for seed in range(len(sides[0].mean))
-        ]
+        with np.errstate(invalid="ignore", over="ignore"):
+            sides = [_sum(halves), _sum(rest)]
+            found = [
+                _r_hat(sides, seed, np.isfinite(sides[0].mean[seed] + sides[1].mean[seed]))
+                for seed in range(len(sides[0].mean))
+            ]
         finite = [value for value in found if np.isfinite(value)]
         return max(finite, default=float("nan"))
 

@@ -67,6 +67,8 @@ def _sample(
         counts = [each[:, how.own(plan.chains)] for each in counts]
         learned, done, length = named(parameters, saved), saved.position.done, saved.manifest["segment"]
         seconds.update(saved.manifest["seconds"])
+        # What was too much when the run ended is too much to go on with.
+        _refuse_lost(run, chain_health.status(how.to_host(health), done), done, host)
     sweeps = Sweeps(np.int32(run.every if run.moves else 0), code_parameters(run, learned))
     on_host = how.to_host((tuning, sweeps.parameters))
 
@@ -127,7 +129,8 @@ def _sample(
             host.monitor.add({o.name: segment.observed[o.name] for o in watched(run.target)})
         worst = float("nan") if host.monitor is None else host.monitor.worst()
         clock.tick(done, float(np.mean(segment.stats["acceptance_rate"])), worst)
-        _check_health(run, segment, done, host)
+        assert segment.status is not None
+        _refuse_lost(run, segment.status, done, host)
     per_move = processes.all_lanes(how, [counts[i : i + 2] for i in range(0, len(counts), 2)])
     moved = tuple(
         Moved(move.name, each.names, *info)
@@ -155,8 +158,7 @@ def watched(target: Any) -> tuple[Observable, ...]:
     return tuple(o for o in getattr(target, "observables", ()) if o.invariant and o.every == 1)
 
 
-def _check_health(run: Setup, segment: Segment, done: int, host: Host) -> None:
-    assert segment.status is not None
-    status, since = processes.all_lanes(run.how, segment.status)
+def _refuse_lost(run: Setup, own: Any, done: int, host: Host) -> None:
+    status, since = processes.all_lanes(run.how, own)
     where = f"draw {done} of {run.plan.draws} is the last" + (" and has been saved" if host.save else "")
     chain_health.check(status, since, run.plan.seeds, host.lost_share, where)

@@ -17,6 +17,7 @@ from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior, Reduced, whiten_inputs
 from hiddencodes.sampling import adaptation, arguments, memory, provenance, run_tree
+from hiddencodes.sampling import health as chain_health
 from hiddencodes.sampling.batching import LEAST_ITERATIONS, faster_batching
 from hiddencodes.sampling.interruption import asked_to_stop
 from hiddencodes.sampling.lanes import Batching, Lanes, lanes
@@ -83,7 +84,8 @@ def sample(
         sampler: ``"hmc"`` (default), ``"nuts"``, ``"adjusted_mclmc"``, ``"mala"``, ``"numpyro_nuts"``, or what the
             functions of these names return.
         chains: Chains per seed.
-        seeds: Number of seeds, or their numbers. A seed has its own chains and its own tuning.
+        seeds: Number of seeds, or their numbers. A seed has its own chains, step size and metric; the length of trajectories is
+            shared by all of them, so that seeds run in lock step and a seed alone has other draws.
         draws: Stored draws per chain.
         warmup: Warm-up iterations, not stored.
         thin: Transitions per stored draw.
@@ -189,7 +191,8 @@ def sample(
         if len(superchain) != chains:
             raise ValueError(f"start: it is for {len(superchain)} chains, got chains={chains}")
         plan = Plan(seed_numbers, chains, warmup, draws, thin, superchain, capacity=1, segment=segment)
-        arguments.check_dims(target, data, dtype)
+        coords = run_tree.coordinates(first, plan)
+        arguments.check_dims(target, data, dtype, coords)
         for move in chosen_moves:
             move.check(target, data)
         weights = start.weights if isinstance(start, Start) else start
@@ -224,7 +227,6 @@ def sample(
             print(budget, file=sys.stderr)
         memory.check(budget, memory_limit)
 
-        coords = run_tree.coordinates(first, plan)
         constants = run_tree.constants(originals, plan)
         attrs = run_tree.attributes(
             originals, tuned, plan, precision=precision, initialization=_initialization(originals, plan, start),
@@ -247,13 +249,13 @@ def sample(
                 target.observables, memory.draw_shapes(target, data, dtype), stats, dtype
             )
             recorder = OnDisk(path, specs, plan, how, Identity(marks, session), coords)
-            saved = recorder.resume() if resume else None
-            if saved is None:
-                recorder.begin(constants, attrs)
-            else:
-                plan = plan._replace(capacity=saved.manifest.get("capacity", plan.capacity))
-                if saved.position == (1, draws) and run_tree.open_run(path).attrs["complete"]:
-                    return run_tree.open_run(path)
+            saved, plan, whole = recorder.open(constants, attrs, resume=resume)
+            if whole:
+                found = run_tree.open_run(path)
+                status, since = (found["health"][name].to_numpy() for name in ("status", "since"))
+                chain_health.check(status, since, plan.seeds, lost_share, f"{path} has all of its draws")
+                return found
+            if saved is not None:
                 recorder.refill(monitor, {o.name for o in watched(target)}, saved)
         report: Report = progress or (lambda event: None)
         if isinstance(chosen, NumPyroNUTS):

@@ -120,9 +120,15 @@ def write(path: Path, datasets: dict[str, xr.Dataset], attrs: dict[str, Any]) ->
     listing.hide(path, datasets)
     with quiet():
         for group, dataset in datasets.items():
-            dataset.to_zarr(path, group=group, mode="w", consolidated=False)
+            checked = {str(name): {"compressors": _codecs()} for name in dataset.variables}
+            dataset.to_zarr(path, group=group, mode="w", consolidated=False, encoding=checked)
         zarr.consolidate_metadata(path)
     listing.set_attributes(path, **attrs)
+
+
+def _codecs() -> list[Any]:
+    """Compression and a checksum: bytes that have changed are refused when they are read."""
+    return [BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()]
 
 
 class RunStore:
@@ -289,7 +295,7 @@ def _create(
         shape=shape,
         chunks=chunks,
         dtype=dtype,
-        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()],
+        compressors=_codecs(),
         fill_value=np.nan if dtype.kind == "f" else 0,
         dimension_names=dims,
         attributes=attrs,

@@ -59,6 +59,7 @@ def train(
     segment: int | None = None,
     batching: Literal["vmap", "loop"] | None = None,
     precision: Precision = "float32",
+    memory_limit: int | None = None,
     key: int | PRNGKeyArray = 0,
     progress: Report | None = None,
     verbose: bool = True,
@@ -104,6 +105,7 @@ def train(
         segment: Snapshots per segment.
         batching: ``"loop"``, networks of a device one after another, or ``"vmap"``, all at once; None for what the device is better at.
         precision: Floating-point type.
+        memory_limit: Bytes the run may use; None for all that is free.
         key: Random key, or the integer to make one from.
         progress: Called between segments.
         verbose: Whether to print what goes on.
@@ -116,6 +118,7 @@ def train(
     Raises:
         ValueError: If an argument is out of range, posteriors do not fit together, or the run in ``out`` is another one.
         FileExistsError: If ``out`` exists.
+        MemoryError: If the run would not fit, before anything is compiled.
 
     Example:
         >>> from hiddencodes.models import MLP, relu, standard
@@ -204,6 +207,12 @@ def train(
         )
         plan = plan._replace(capacity=max(1, rows))
         how = lanes(networks, 1, batching or (None if path is None else saved_batching(path)))
+        budget = memory.training_budget(
+            target, first.mlp, data, plan, dtype, streamed=path is not None, how=how
+        )
+        if verbose:
+            print(budget, file=sys.stderr)
+        memory.check(budget, memory_limit)
         coords = setup.coordinates(posteriors, plan)
         settings = {
             "name": "training", "optimizer": chosen.name, **dict(chosen.settings), "epochs_per_snapshot": epochs // snapshots,
@@ -234,13 +243,9 @@ def train(
             marks = fingerprint(attrs, plan, observed, about, q, precision)
             specs = run_tree.array_specs(observed, memory.draw_shapes(target, data, dtype), stats, dtype)
             recorder = OnDisk(path, specs, plan, how, Identity(marks, session), coords)
-            saved = recorder.resume() if resume else None
-            if saved is None:
-                recorder.begin(constants, attrs)
-            else:
-                plan = plan._replace(capacity=saved.manifest.get("capacity", plan.capacity))
-                if saved.position == (1, snapshots) and run_tree.open_run(path).attrs["complete"]:
-                    return run_tree.open_run(path)
+            saved, plan, whole = recorder.open(constants, attrs, resume=resume)
+            if whole:
+                return run_tree.open_run(path)
         temperature = np.asarray([p.temperature for p in posteriors], float)
         plan_of_run = Setup(target, data, temperature, TRAINING, plan, random_key, dtype, how, start=q)
         save = recorder.save if isinstance(recorder, OnDisk) else None

@@ -208,3 +208,14 @@ def test_the_package_never_unpickles():
                 assert not names & {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}, path
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert ast.unparse(node.value) == "False", path
+
+
+def test_changed_bytes_in_what_is_written_at_the_end_are_refused(small_posterior, tmp_path):
+    path = tmp_path / "run"
+    hc.sample(small_posterior, chains=2, draws=4, warmup=0, out=path, verbose=False)
+    chunk = next(p for p in (path / "weights").rglob("c/*") if p.is_file())
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"[Cc]hecksum"):
+        hc.open_run(path)["weights"].load()

@@ -1,5 +1,6 @@
 """The status of chains, from the draws at which they were not finite, did not move or diverged."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -119,3 +120,39 @@ def test_a_run_ends_when_its_chains_are_lost(small_posterior):
 def test_impossible_settings_are_refused(small_posterior, change, message):
     with pytest.raises(ValueError, match=message):
         hc.sample(small_posterior, verbose=False, **change)
+
+
+def _far_start(posterior, far: list[int], chains: int = 4):
+    """Prior draws; some chains so far out that densities overflow."""
+    drawn = jax.vmap(posterior.sample_prior)(jax.random.split(jax.random.key(0), chains))
+    factor = np.where(np.isin(np.arange(chains), far), 1e180, 1.0)
+    return {
+        name: {
+            k: np.asarray(v, float)[None] * factor.reshape(1, -1, *[1] * (v.ndim - 1))
+            for k, v in layer.items()
+        }
+        for name, layer in drawn.items()
+    }
+
+
+def test_a_chain_that_overflows_teaches_the_others_nothing(small_posterior):
+    options = {"chains": 4, "draws": 20, "warmup": 60, "verbose": False}
+    run = hc.sample(small_posterior, start=_far_start(small_posterior, [1]), **options)
+    np.testing.assert_array_equal(run["health"]["status"] > 0, [[False, True, False, False]])
+    assert np.isfinite(run.attrs["trajectory_length"])
+    assert run["sample_stats"]["n_steps"].values[0, [0, 2, 3]].min() >= 1
+
+
+def test_going_on_does_not_forgive_lost_chains(small_posterior, tmp_path):
+    options = {
+        "chains": 4,
+        "warmup": 40,
+        "segment": 20,
+        "out": tmp_path / "run",
+        "resume": True,
+        "verbose": False,
+    }
+    start = _far_start(small_posterior, [1, 2, 3])
+    for draws in (20, 20, 40):  # begun, whole, extended
+        with pytest.raises(hc.ChainsLostError, match="3 of 4 chains are lost"):
+            hc.sample(small_posterior, start=start, draws=draws, **options)

@@ -242,3 +242,17 @@ def test_single_precision():
             expected["train_loss"] / T if name == "log_density" else 0.0
         )
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=5e-6 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("observable", "message"),
+    [
+        (hc.Observable("draw", (), lambda c: c.activations.output.sum()), "the name 'draw' is the run's own"),
+        (hc.Observable("energy", (), lambda c: c.activations.output.sum()), "the name 'energy' is the run's own"),
+        (hc.Observable("q", ("chain",), lambda c: c.activations.output[:, 0]), "'q' names the axis 'chain', which is the run's own"),
+        (hc.Observable("q", ("unit",), lambda c: c.activations.output[:2, 0]), "the axis 'unit' of 'q' has 2 entries, the run's has"),
+    ],
+)  # fmt: skip
+def test_names_and_lengths_that_are_the_runs_own(small_posterior, observable, message):
+    with pytest.raises(ValueError, match=message):
+        hc.sample(small_posterior, chains=2, draws=2, warmup=0, observables=[observable], verbose=False)

@@ -319,3 +319,8 @@ def test_posteriors_of_other_sizes_are_refused():
 def test_convergence_is_not_asked_of_training(grid):
     with pytest.raises(ValueError, match="training"):
         hc.convergence(hc.train(grid[0], **OPTIONS))
+
+
+def test_more_memory_than_there_is_is_refused_before_anything_is_compiled():
+    with pytest.raises(MemoryError, match=r"the run needs about .* Fewer chains, networks"):
+        hc.train(posterior(), networks=2, epochs=1, snapshots=1, memory_limit=1000, **QUIET)
