@@ -1,5 +1,12 @@
 """Numbers about hidden activations and chains: are the chains to be trusted, and which codes do units carry?"""
 
+from hiddencodes.diagnostics.abstraction import UNIT_CLASSES as UNIT_CLASSES
+from hiddencodes.diagnostics.abstraction import Abstraction as Abstraction
+from hiddencodes.diagnostics.abstraction import abstraction as abstraction
+from hiddencodes.diagnostics.abstraction import unit_selectivity as unit_selectivity
+from hiddencodes.diagnostics.certificate import OptimalityCertificate as OptimalityCertificate
+from hiddencodes.diagnostics.certificate import network_outputs as network_outputs
+from hiddencodes.diagnostics.certificate import optimality_certificate as optimality_certificate
 from hiddencodes.diagnostics.codes import CodeFraction as CodeFraction
 from hiddencodes.diagnostics.codes import CodeTable as CodeTable
 from hiddencodes.diagnostics.codes import class_means as class_means

@@ -14,6 +14,12 @@ from hiddencodes.tasks.digits import mnist as mnist
 from hiddencodes.tasks.download import load_images as load_images
 from hiddencodes.tasks.images import ImageSet as ImageSet
 from hiddencodes.tasks.images import image_task as image_task
+from hiddencodes.tasks.latents import LATENT_INPUTS as LATENT_INPUTS
+from hiddencodes.tasks.latents import LatentTask as LatentTask
+from hiddencodes.tasks.latents import continuous_latents as continuous_latents
+from hiddencodes.tasks.latents import factorial_kernel as factorial_kernel
+from hiddencodes.tasks.latents import inputs_of_kernel as inputs_of_kernel
+from hiddencodes.tasks.latents import latent_conditions as latent_conditions
 from hiddencodes.tasks.orthogonal import orthogonal_classes as orthogonal_classes
 from hiddencodes.tasks.task import Task as Task
 from hiddencodes.tasks.task import class_targets as class_targets

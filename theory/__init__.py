@@ -2,11 +2,23 @@
 
 from hiddencodes.theory.branches import Branch as Branch
 from hiddencodes.theory.branches import Outlier as Outlier
+from hiddencodes.theory.deep_minimum import DeepMinimum as DeepMinimum
+from hiddencodes.theory.deep_minimum import deep_linear_minimum as deep_linear_minimum
+from hiddencodes.theory.deep_minimum import two_layer_relu_minimum as two_layer_relu_minimum
+from hiddencodes.theory.factorial_minimum import FactorialMinimum as FactorialMinimum
+from hiddencodes.theory.factorial_minimum import InputSpectrum as InputSpectrum
+from hiddencodes.theory.factorial_minimum import factorial_minimum as factorial_minimum
+from hiddencodes.theory.factorial_minimum import input_spectrum as input_spectrum
+from hiddencodes.theory.factorial_minimum import isotropic_kernel as isotropic_kernel
 from hiddencodes.theory.gaussian_process import GaussianProcessPrediction as GaussianProcessPrediction
 from hiddencodes.theory.gaussian_process import LazyPrediction as LazyPrediction
 from hiddencodes.theory.gaussian_process import gaussian_process_regression as gaussian_process_regression
 from hiddencodes.theory.gaussian_process import lazy_prediction as lazy_prediction
 from hiddencodes.theory.gaussian_process import log_evidence as log_evidence
+from hiddencodes.theory.global_minimum import GlobalMinimum as GlobalMinimum
+from hiddencodes.theory.global_minimum import KernelRange as KernelRange
+from hiddencodes.theory.global_minimum import global_minimum as global_minimum
+from hiddencodes.theory.global_minimum import kernel_range as kernel_range
 from hiddencodes.theory.kernel_blocks import KernelBlocks as KernelBlocks
 from hiddencodes.theory.kernel_blocks import kernel_class_blocks as kernel_class_blocks
 from hiddencodes.theory.linear import LinearSaddle as LinearSaddle
