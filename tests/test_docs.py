@@ -13,7 +13,14 @@ from hiddencodes.cli import app
 from hiddencodes.study import parse_study
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/tutorial.md", "docs/long_runs.md", "docs/geometry.md", "CONTRIBUTING.md")
+PAGES = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/long_runs.md",
+    "docs/geometry.md",
+    "docs/abstraction.md",
+    "CONTRIBUTING.md",
+)
 
 
 def blocks(page: str, language: str) -> list[tuple[int, str]]:
@@ -55,6 +62,16 @@ def test_geometry(capsys):
     assert target[1] > target[4]
     assert target[2] > target[5]
     assert target[0] < target[3]
+
+
+def test_abstraction(capsys):
+    n = execute("docs/abstraction.md")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("constant large True 0.42617")
+    assert float(lines[1].split()[1]) < 1e-5
+    assert n["certificate"].gap.max() < 1e-3
+    assert lines[-2] == "[1. 1.] True" or lines[-2].endswith("False")
+    assert lines[-1] == "['one latent', 'one latent', 'conjunctive']"
 
 
 def test_tutorial(capsys):

@@ -1,6 +1,10 @@
 """The reproductions that the command line offers."""
 
-from hiddencodes.benchmarks.papers import coding_schemes, task_geometry
+from hiddencodes.benchmarks.papers import abstraction, coding_schemes, task_geometry
 from hiddencodes.benchmarks.papers.reproduction import Reproduction
 
-REPRODUCTIONS: tuple[Reproduction, ...] = (coding_schemes.REPRODUCTION, task_geometry.REPRODUCTION)
+REPRODUCTIONS: tuple[Reproduction, ...] = (
+    coding_schemes.REPRODUCTION,
+    task_geometry.REPRODUCTION,
+    abstraction.REPRODUCTION,
+)

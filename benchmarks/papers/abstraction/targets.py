@@ -1,0 +1,72 @@
+"""Targets of 0 and 1 against +1 and -1, and inputs that make either abstract."""
+
+import numpy as np
+
+import hiddencodes as hc
+from hiddencodes.benchmarks.papers import Claim, Section, Settings
+from hiddencodes.benchmarks.papers.abstraction import figures
+from hiddencodes.benchmarks.papers.abstraction.networks import DECAY, sectors
+
+
+def targets(settings: Settings) -> Section:
+    """The sign of the targets decides too: 0 and 1 break the symmetry that leaves one-hot inputs open."""
+    latents = settings.choose(full=(2, 3), quick=(2,))
+    runs: dict[str, object] = {}
+    panels: dict[str, figures.Spectrum] = {}
+    claims: list[Claim] = []
+    for n in latents:
+        y = hc.factorial_latents(n)
+        functions, chosen = hc.walsh_functions(n)
+        degree = np.array([len(each) for each in chosen])
+        higher = functions[:, degree > 1] @ functions[:, degree > 1].T / len(y)
+        solved = {
+            name: hc.global_minimum(np.eye(len(y)), values, hc.relu, hidden_decay=DECAY, readout_decay=DECAY)
+            for name, values in (("+1 and -1", y), ("0 and 1", (1 + y) / 2))
+        }
+        for name, found in solved.items():
+            extent = hc.kernel_range(found, higher)
+            spectrum = sectors(extent.kernels, n)
+            panels[f"{name}, n={n}"] = figures.Spectrum(
+                spectrum / spectrum[:, 1:2], sectors(found.kernel, n)[None] / sectors(found.kernel, n)[1]
+            )
+            runs[f"{name}, n={n}"] = {
+                "objective": found.objective, "gap": found.gap, "rounds": found.rounds, "kinds of units": len(found.kinds),
+                "products of latents, least and most": [extent.lowest, extent.highest],
+            }  # fmt: skip
+        claims += _claims(n, solved, higher)
+    return Section(
+        title="Targets of 0 and 1",
+        question="Does it matter how binary latents are written as targets?",
+        claims=tuple(claims),
+        figures={"targets": figures.spectra(panels)},
+        captions={
+            "targets": "Hidden kernels at global minima for one-hot inputs, by degree of the products of latents: the two that differ most in products (bars), "
+            "and the one that the solver returned (dots)."
+        },
+        settings={"runs": runs},
+        notes=("There is no closed form for targets of 0 and 1; the convex program is solved and its minima are explored by linear programs.",),
+    )  # fmt: skip
+
+
+def _claims(n: int, solved: dict[str, hc.GlobalMinimum], higher: np.ndarray) -> list[Claim]:
+    signs, bits = solved["+1 and -1"], solved["0 and 1"]
+    open_range, fixed = (hc.kernel_range(each, higher) for each in (signs, bits))
+    latents = sectors(signs.kernel, n)[1]
+    spectrum = sectors(bits.kernel, n)
+    score = hc.abstraction(bits.kernel, hc.factorial_latents(n)).parallelism
+    return [
+        Claim.above(
+            f"open-{n}", f"{n} latents, +1 and -1: minima differ in their products of latents (most minus least, over the kernel on a latent)",
+            0.5, (open_range.highest - open_range.lowest) / latents, 0.0, grade="derived",
+        ),
+        Claim.below(
+            f"fixed-{n}", f"{n} latents, 0 and 1: no minimum has any (most, over the kernel on a latent)",
+            0.02, fixed.highest / spectrum[1], 0.0, grade="measured",
+        ),
+        Claim.above(f"abstract-{n}", f"{n} latents, 0 and 1: the minimum is abstract, parallelism score above 0.99", 0.99, float(score.min()), 0.0, grade="measured"),
+        Claim.agrees(
+            f"units-{n}", f"{n} latents, 0 and 1: the kernel on the constant over that on a latent is n, units respond as the targets do",
+            float(n), float(spectrum[0] / spectrum[1]), 0.0, grade="measured", extra=0.02 * n, extra_reason="0.02 n, what the convex program's tolerance leaves",
+        ),
+        Claim.below(f"solved-{n}", f"{n} latents: both programs are solved, gap below 0.0001", 1e-4, float(max(signs.gap, bits.gap)), 0.0, grade="derived"),
+    ]  # fmt: skip
