@@ -1,8 +1,5 @@
 """A certificate of global optimality for tasks of no particular structure."""
 
-# pyright: reportUnknownMemberType=false
-# matplotlib's methods take keyword arguments without types.
-
 import numpy as np
 
 import hiddencodes as hc
@@ -50,17 +47,18 @@ def certificates(settings: Settings) -> Section:
             1.0 - 3e-5, float(min((o / np.array([s.bound for s in solved])[:, None]).min() for o in objectives)), 0.0, grade="derived",
         ),
     ]  # fmt: skip
-    worst = [
-        figures.Curve(
-            "certified gap", np.array(steps), np.array([g.max() for g in gaps]), np.zeros(len(steps))
-        )
+    x = np.log10(steps)
+    certified = np.array([g.max() for g in gaps])
+    true = np.array([((o - least[:, None]) / o).max() for o in objectives])
+    lines = [
+        figures.Curve(label, x, np.log10(np.maximum(values, 1e-6)), np.zeros(len(x)))
+        for label, values in (("certified gap", certified), ("true excess", true))
     ]
-    true = [(o / least[:, None] - 1).max() for o in objectives]
-    worst.append(figures.Curve("true excess", np.array(steps), np.array(true), np.zeros(len(steps))))
     figure = figures.curves(
-        {"Certified and true distance from the minimum": worst}, x_label="steps", y_label="over the objective", logarithmic=True
-    )  # fmt: skip
-    figure.axes[0].set_yscale("log")
+        {"Distance from the minimum": lines},
+        x_label="log10 of steps",
+        y_label="log10 of the share of the objective",
+    )
     return Section(
         title="Certificates for any task",
         question="Can a user know whether a trained network is at its global minimum?",

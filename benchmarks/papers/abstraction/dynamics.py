@@ -78,7 +78,7 @@ def dynamics(settings: Settings) -> Section:
                 extra_reason="0.001, what the last steps of training leave",
             ),
         ),
-        figures={"training": figures.curves(curves, x_label="snapshot: flow without decay up to 50, with decay from there")},
+        figures={"training": figures.curves(curves, x_label="snapshot, with decay from 51 on")},
         captions={"training": "Alignments of the hidden layer along gradient descent, first without decay and with a fixed readout, then with both; means over networks."},
         settings={"runs": {"no decay": describe_training(free), "then decay": describe_training(decayed)}},
         notes=(

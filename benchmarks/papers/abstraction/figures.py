@@ -66,19 +66,16 @@ class Curve(NamedTuple):
 
 
 @styled
-def curves(
-    panels: Mapping[str, Sequence[Curve]], *, x_label: str, y_label: str = "", logarithmic: bool = False
-) -> Figure:
+def curves(panels: Mapping[str, Sequence[Curve]], *, x_label: str, y_label: str = "") -> Figure:
     """Lines and points, one panel per heading.
 
     Args:
         panels: By heading.
         x_label: What the horizontal axes show.
         y_label: What the vertical axes show.
-        logarithmic: Whether the horizontal axes are.
     """
     rows, columns = grid_of(len(panels), 3)
-    figure = new_figure(3.2 * columns, 2.6 * rows)
+    figure = new_figure(3.4 * columns + (1.2 if columns == 1 else 0.0), 2.8 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
@@ -91,8 +88,6 @@ def curves(
                 axes.errorbar(
                     line.x, line.y, line.error, fmt="o", color=color, label=line.label, markersize=3.5
                 )
-        if logarithmic:
-            axes.set_xscale("log")
         axes.set_title(heading)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

@@ -56,7 +56,7 @@ def temperature(settings: Settings) -> Section:
         what: [
             figures.Curve(
                 label,
-                np.array(temperatures),
+                np.log10(temperatures),
                 np.array([getattr(each, field)[0] for each in found[label]]),
                 np.array([getattr(each, field)[1] for each in found[label]]),
             )
@@ -72,7 +72,7 @@ def temperature(settings: Settings) -> Section:
         title="The posterior, from the minimum to the prior",
         question="Is the posterior abstract where the minimum is, and at which temperature is abstraction lost?",
         claims=tuple(_claims(temperatures, found, theory, reports)),
-        figures={"temperature": figures.curves(panels, x_label="temperature T", logarithmic=True)},
+        figures={"temperature": figures.curves(panels, x_label="log10 of the temperature T")},
         captions={
             "temperature": f"Networks of {WIDTH} ReLU units on two latents; prior variances T/{DECAY:g}, so that the mode of the posterior is the minimum with "
             f"decay {DECAY:g} at every temperature. Means and standard errors over chains."
