@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Settings
@@ -148,8 +147,3 @@ def sectors(kernels: np.ndarray, n_latents: int) -> np.ndarray:
 def parallelism(kernels: np.ndarray, n_latents: int) -> np.ndarray:
     """Mean parallelism score of the latents (...)."""
     return hc.abstraction(kernels, hc.factorial_latents(n_latents)).parallelism.mean(-1)
-
-
-def dataset(values: dict[str, np.ndarray]) -> xr.Dataset:
-    """Measures of ensembles as a dataset (task, network)."""
-    return xr.Dataset({name: (("task", "network"), v) for name, v in values.items()})
