@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from hiddencodes.models import MLP, Params
 from hiddencodes.models.unit_gain import largest_gains
 from hiddencodes.models.weight_decay_dual import dual_bound, has_free_constant, loss_and_residuals
+from hiddencodes.tasks.arguments import positive_number
 
 
 class OptimalityCertificate(NamedTuple):
@@ -92,8 +93,7 @@ def optimality_certificate(
     if mlp.depth != 1:
         raise ValueError(f"mlp: the bound is for one hidden layer, got depth={mlp.depth}")
     for name, value in (("hidden_decay", hidden_decay), ("readout_decay", readout_decay)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name}: expected a positive number, got {value!r}")
+        positive_number(name, value)
     of_bias = hidden_decay if bias_decay is None else bias_decay
     if not (math.isfinite(of_bias) and of_bias >= 0):
         raise ValueError(f"bias_decay: expected a number that is not negative, got {bias_decay!r}")

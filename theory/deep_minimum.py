@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize_scalar  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from hiddencodes.tasks.arguments import Number
+from hiddencodes.tasks.arguments import Number, positive_number
 
 
 class DeepMinimum(NamedTuple):
@@ -113,5 +113,4 @@ def _least(cost: Any, top: float) -> float:
 
 def _positive(**values: Number) -> None:
     for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name}: expected a positive number, got {value!r}")
+        positive_number(name, value)

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike
 from hiddencodes.models import Activation
 from hiddencodes.models.unit_gain import largest_gains
 from hiddencodes.tasks import walsh_functions
+from hiddencodes.tasks.arguments import positive_number
 from hiddencodes.tasks.latents import inputs_of_kernel
 
 Case = Literal["constant small", "constant large", "no preference", "pairs", "linear", "odd", "numerical"]
@@ -171,8 +172,7 @@ def factorial_minimum(
     y = np.asarray(latents, float)
     spectrum = input_spectrum(input_kernel, y)
     for name, value in (("hidden_decay", hidden_decay), ("readout_decay", readout_decay)):
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name}: expected a positive number, got {value!r}")
+        positive_number(name, value)
     if loss not in ("gaussian", "bernoulli"):
         raise ValueError(f"loss: expected 'gaussian' or 'bernoulli', got {loss!r}")
     p, n = y.shape

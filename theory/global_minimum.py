@@ -28,6 +28,7 @@ from scipy.optimize import linprog  # pyright: ignore[reportMissingTypeStubs, re
 from hiddencodes.models import Activation
 from hiddencodes.models.unit_gain import UnitGains, largest_gains
 from hiddencodes.models.weight_decay_dual import dual_bound, has_free_constant, loss_and_residuals
+from hiddencodes.tasks.arguments import positive_number
 
 _ROUNDS = 60
 # New kinds of units per round, and kinds that are told of a minimum.
@@ -148,8 +149,7 @@ def global_minimum(
         ("readout_decay", readout_decay),
         ("tolerance", tolerance),
     ):
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name}: expected a positive number, got {value!r}")
+        positive_number(name, value)
     decay = float(np.sqrt(hidden_decay * readout_decay))
     free = has_free_constant(activation, free_bias=free_bias)
     kept = UnitGains(np.zeros(0), np.zeros((0, len(x))), np.zeros(0))

@@ -51,5 +51,5 @@ def test_stationary():
 def test_decay_that_is_too_large():
     assert hc.deep_linear_minimum(4, 2, 2, decay=10.0).amplitude == 0.0
     assert hc.two_layer_relu_minimum(4, 2, decay=10.0).objective == 4.0
-    with pytest.raises(ValueError, match="depth: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match="depth: 0 is not positive"):
         hc.deep_linear_minimum(4, 2, 0)

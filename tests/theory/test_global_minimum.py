@@ -130,8 +130,8 @@ def test_the_search_finds_the_best_unit_of_few_patterns():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_decay": 0.0}, "hidden_decay: expected a positive number, got 0.0"),
-        ({"tolerance": -1.0}, "tolerance: expected a positive number"),
+        ({"hidden_decay": 0.0}, "hidden_decay: 0.0 is not positive"),
+        ({"tolerance": -1.0}, "tolerance: -1.0 is not positive"),
         ({"loss": "hinge"}, "loss: expected 'gaussian' or 'bernoulli', got 'hinge'"),
     ],
 )
