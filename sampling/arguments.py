@@ -40,7 +40,7 @@ def count(name: str, value: object, least: int) -> int:
     return operator.index(value)
 
 
-def choice(name: str, value: object, options: tuple[str, ...]) -> None:
+def choice(name: str, value: object, options: tuple[str | bool, ...]) -> None:
     """One of a few words."""
     if value not in options:
         listed = ", ".join(map(repr, options[:-1]))

@@ -1,12 +1,13 @@
 """Batch normalization (arXiv 1502.03167) of a multilayer perceptron, and the plain network that it is at the end.
 
 Inputs are standardized, and every hidden preactivation is ``gain * (z - mean z) / sqrt(var z + eps) + bias`` with moments over the patterns at
-hand. With the moments of the whole training set this is a linear map, which weights and biases can take over: a snapshot of a network is
-a plain multilayer perceptron, to which every observable applies.
+hand. With fixed moments, those of the whole training set or averages along training, this is a linear map, which weights and biases can
+take over: a snapshot of a network is a plain multilayer perceptron, to which every observable applies.
 """
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -15,6 +16,29 @@ from hiddencodes.models.mlp import MLP, Between, Params
 EPSILON = 1e-5
 """Added to variances."""
 
+MOMENTUM = 0.1
+"""Weight of a step's moments in the averages along training."""
+
+STORED = ("mean", "variance", "input_mean", "input_variance")
+"""Names of the averages among the arrays of a layer; those of the inputs are with the first layer."""
+
+
+class Moments(NamedTuple):
+    """Mean and variance over patterns.
+
+    Attributes:
+        mean: Of every unit.
+        variance: Of every unit, without Bessel's correction.
+    """
+
+    mean: Float[Array, " unit"]
+    variance: Float[Array, " unit"]
+
+    @property
+    def scale(self) -> Float[Array, " unit"]:
+        """What normalization divides by."""
+        return jnp.sqrt(self.variance + EPSILON)
+
 
 class Normalized(NamedTuple):
     """A forward pass with normalized preactivations.
@@ -22,30 +46,36 @@ class Normalized(NamedTuple):
     Attributes:
         output: f.
         plain: Weights and biases of the network without normalization that has the same output on the same patterns.
+        moments: What was normalized with: the inputs' moments, then every hidden layer's.
     """
 
     output: Float[Array, "pattern output"]
     plain: Params
+    moments: tuple[Moments, ...]
 
 
-def _moments(values: Float[Array, "pattern unit"]) -> tuple[Array, Array]:
+def _moments(values: Float[Array, "pattern unit"]) -> Moments:
     mean = jnp.mean(values, axis=0)
-    return mean, jnp.sqrt(jnp.mean(jnp.square(values - mean[None, :]), axis=0) + EPSILON)
+    return Moments(mean, jnp.mean(jnp.square(values - mean[None, :]), axis=0))
 
 
 def normalized(
-    mlp: MLP, params: Any, x: Float[Array, "pattern input"], between: Between | None = None
+    mlp: MLP,
+    params: Any,
+    x: Float[Array, "pattern input"],
+    between: Between | None = None,
+    moments: tuple[Moments, ...] | None = None,
 ) -> Normalized:
-    """The forward pass of a network whose inputs and hidden preactivations are normalized over the patterns.
+    """The forward pass of a network whose inputs and hidden preactivations are normalized.
 
     Args:
         mlp: The network, with biases.
         params: Its weights, and a ``gain`` (unit,) in every hidden layer.
         x: Inputs.
         between: As in `MLP.apply`; the plain network is the one without it.
+        moments: What to normalize with, as in `Normalized`; None for the moments over the patterns at hand.
 
     Example:
-        >>> import jax
         >>> from hiddencodes.models import relu, standard
         >>> mlp = MLP(3, 1, 4, 1, relu, standard, bias=True)
         >>> params = mlp.init(jax.random.key(0))
@@ -55,7 +85,8 @@ def normalized(
         >>> bool(jnp.allclose(found.output, mlp.apply(found.plain, x).output, atol=1e-5))
         True
     """
-    shift, scale = _moments(x)
+    used = [_moments(x) if moments is None else moments[0]]
+    shift, scale = used[0].mean, used[0].scale
     h = (x - shift[None, :]) / scale[None, :]
     plain: Params = {}
     for shape in mlp.layers():
@@ -67,15 +98,55 @@ def normalized(
         z = multiplier * (h @ kernel)
         if shape.index == mlp.depth:
             plain[shape.name] = {"kernel": kernel}
-            return Normalized(z, plain)
-        mean, std = _moments(z)
-        gain = leaves["gain"] / std
-        own_kernel, own_bias = kernel * gain[None, :], leaves["bias"] - mean * gain
+            return Normalized(z, plain, tuple(used))
+        used.append(_moments(z) if moments is None else moments[shape.index + 1])
+        gain = leaves["gain"] / used[-1].scale
+        own_kernel, own_bias = kernel * gain[None, :], leaves["bias"] - used[-1].mean * gain
         if shape.index == 0:
             own_kernel = own_kernel / scale[:, None]
             own_bias = own_bias - multiplier * (shift @ own_kernel)
         plain[shape.name] = {"kernel": own_kernel, "bias": own_bias}
-        h = mlp.activation((z - mean[None, :]) * gain[None, :] + leaves["bias"][None, :])
+        h = mlp.activation((z - used[-1].mean[None, :]) * gain[None, :] + leaves["bias"][None, :])
         if between is not None:
             h = between(shape.index, h)
     raise AssertionError("a network ends with its readout")
+
+
+def stored_shapes(mlp: MLP, dtype: Any) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """Shapes of the averages along training, by layer."""
+    of_units = {name: jax.ShapeDtypeStruct((mlp.width,), dtype) for name in STORED[:2]}
+    of_inputs = {name: jax.ShapeDtypeStruct((mlp.n_inputs,), dtype) for name in STORED[2:]}
+    hidden = [shape for shape in mlp.layers() if shape.index < mlp.depth]
+    return {shape.name: of_units | (of_inputs if shape.index == 0 else {}) for shape in hidden}
+
+
+def stored_moments(mlp: MLP, params: Any) -> tuple[Moments, ...]:
+    """The averages among a network's arrays, as `normalized` takes them."""
+    hidden = [params[shape.name] for shape in mlp.layers() if shape.index < mlp.depth]
+    first = Moments(hidden[0]["input_mean"], hidden[0]["input_variance"])
+    return (first, *(Moments(layer["mean"], layer["variance"]) for layer in hidden))
+
+
+def averaged(
+    mlp: MLP, stored: Any, moments: tuple[Moments, ...], count: Float[Array, ""]
+) -> dict[str, dict[str, Array]]:
+    """Averages after a step: ``(1 - m) average + m step``, m = `MOMENTUM`, variances with Bessel's correction.
+
+    Args:
+        mlp: The network.
+        stored: The averages before it, by layer and name.
+        moments: Those of the step.
+        count: Patterns of the step.
+    """
+    bessel = count / jnp.maximum(count - 1.0, 1.0)
+    new: dict[str, dict[str, Array]] = {}
+    for shape in mlp.layers():
+        if shape.index == mlp.depth:
+            continue
+        found = dict(zip(STORED, (*moments[shape.index + 1], *moments[0]), strict=True))
+        new[shape.name] = {
+            name: (1.0 - MOMENTUM) * old
+            + MOMENTUM * (found[name] * bessel if name.endswith("variance") else found[name])
+            for name, old in stored[shape.name].items()
+        }
+    return new

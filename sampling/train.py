@@ -51,7 +51,8 @@ def train(
     label_noise: float | Sequence[float] = 0.0,
     input_noise: float | Sequence[float] = 0.0,
     dropout: float | Sequence[float] = 0.0,
-    batch_norm: bool = False,
+    batch_norm: bool | str = False,
+    stop_below: float | Sequence[float] = 0.0,
     start: Mapping[str, Mapping[str, Any]] | None = None,
     observables: Sequence[Observable] | None = None,
     out: str | Path | None = None,
@@ -97,7 +98,9 @@ def train(
         dropout: Probability that a hidden unit is silent, drawn anew in every step.
         batch_norm: Whether inputs and hidden preactivations are normalized over the patterns of a step, with a trained gain (from 1) and the
             bias (from 0) of every unit; networks need ``bias=True``. Observables and ``weights`` are those of the plain network that
-            it is with the moments of the whole training set.
+            it is with the moments of the whole training set, or, with ``"running"``, with moments averaged along training
+            (a tenth of every step's), as deep-learning libraries evaluate it: what noise and dropout added to them stays in.
+        stop_below: A network is trained no further when the objective of a step falls below it; ``n_steps`` says how many it took.
         start: Initial weights with leading axes (seed, chain); None for draws from the prior.
         observables: What a snapshot is; None for `training_observables`.
         out: Folder (zarr) that receives the snapshots; None keeps the run in memory.
@@ -152,8 +155,11 @@ def train(
     chosen_layers = layers if trained is None else tuple(trained)
     if not chosen_layers or set(chosen_layers) - set(layers):
         raise ValueError(f"trained: expected some of {list(layers)}, got {trained!r}")
+    arguments.choice("batch_norm", batch_norm, (False, True, "running"))
     if batch_norm and not first.mlp.bias:
         raise ValueError("batch_norm: networks need bias=True, got bias=False")
+    running = batch_norm == "running"
+    stops = setup.per_posterior("stop_below", stop_below, n)
     path = arguments.out(out, resume=resume)
     random_key = arguments.random_key(key)
     noise = {"label_noise": label_noise, "input_noise": input_noise, "dropout": dropout}
@@ -169,10 +175,12 @@ def train(
         batch_size=size,
         average=loss == "mean",
         trained=chosen_layers,
-        rates=layer_rates(first.mlp, chosen, layer_rates_of == "equal", batch_norm),
+        rates=layer_rates(first.mlp, chosen, layer_rates_of == "equal", bool(batch_norm)),
         cosine=schedule == "cosine",
         noisy=tuple(name for name, value in varied.items() if np.any(value > 0)),
-        batch_norm=batch_norm,
+        batch_norm=bool(batch_norm),
+        running=running,
+        stops=bool(np.any(stops > 0)),
     )
     kinds = list(dict.fromkeys(p.mlp for p in posteriors))
     assert isinstance(first.likelihood, Likelihood)
@@ -186,6 +194,7 @@ def train(
         learning_rate=rates,
         weight_decay=setup.weight_decay(weight_decay, posteriors, count),
         steps=np.full(n, float(per_epoch * epochs)),
+        stop_below=stops,
         **varied,
     )
     with ExitStack() as stack:
@@ -196,9 +205,11 @@ def train(
         dtype = np.dtype(precision)
         data = setup.stacked(TrainingData(setup.stack([p.data() for p in posteriors]), knobs), dtype)
         q = (
-            setup.initial_weights(posteriors, networks, random_key, dtype, batch_norm=batch_norm)
+            setup.initial_weights(
+                posteriors, networks, random_key, dtype, batch_norm=bool(batch_norm), running=running
+            )
             if start is None
-            else setup.flat(start, posteriors, networks, batch_norm=batch_norm)
+            else setup.flat(start, posteriors, networks, batch_norm=bool(batch_norm), running=running)
         )
         plan = Plan(np.arange(n), networks, 0, snapshots, 1, np.arange(networks), capacity=1, segment=segment)
         per_draw = memory.draw_bytes(target, data, dtype) * plan.lanes

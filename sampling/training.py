@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hiddencodes.models.mlp import MLP, Params, weight_shapes
-from hiddencodes.sampling.batch_norm import normalized
+from hiddencodes.sampling.batch_norm import STORED, Moments, averaged, normalized
 from hiddencodes.sampling.minibatches import shuffled
 from hiddencodes.sampling.sampler import Sampler, StepInfo
 from hiddencodes.sampling.target import flatten, unflatten
@@ -32,11 +32,34 @@ class TrainingState(NamedTuple):
     step: Int[Array, ""]
 
 
-def split_trained(recipe: Recipe, params: Params) -> tuple[Params, Params]:
-    """Weights that are trained, and the others."""
-    return (
-        {name: leaves for name, leaves in params.items() if name in recipe.trained},
-        {name: leaves for name, leaves in params.items() if name not in recipe.trained},
+class Parts(NamedTuple):
+    """The arrays of a network in training, by layer and name.
+
+    Attributes:
+        trained: Weights that are trained.
+        fixed: Weights that are not.
+        averages: Moments averaged along training; empty without `Recipe.running`.
+    """
+
+    trained: Params
+    fixed: Params
+    averages: Params
+
+    @property
+    def joined(self) -> Params:
+        """All of them."""
+        names = dict.fromkeys(name for part in self for name in part)
+        return {name: {k: v for part in self for k, v in part.get(name, {}).items()} for name in names}
+
+
+def parts(recipe: Recipe, params: Params) -> Parts:
+    """What an optimizer changes, and what it does not."""
+    weights = {name: {k: v for k, v in layer.items() if k not in STORED} for name, layer in params.items()}
+    averages = {name: {k: v for k, v in layer.items() if k in STORED} for name, layer in params.items()}
+    return Parts(
+        {name: layer for name, layer in weights.items() if name in recipe.trained},
+        {name: layer for name, layer in weights.items() if name not in recipe.trained},
+        {name: layer for name, layer in averages.items() if layer},
     )
 
 
@@ -48,8 +71,8 @@ def objective(
     data: TrainingData,
     index: Int[Array, " entry"] | None,
     weight: Float[Array, " entry"] | None,
-) -> Float[Array, ""]:
-    """Loss and weight decay on some patterns.
+) -> tuple[Float[Array, ""], tuple[Moments, ...]]:
+    """Loss and weight decay on some patterns, and the moments that layers were normalized with (none without normalization).
 
     Args:
         target: Networks and recipe.
@@ -82,13 +105,15 @@ def objective(
 
     between = silenced if "dropout" in recipe.noisy else None
     params = {**trained, **fixed}
-    run = (
-        (lambda m, p, x: normalized(m, p, x, between))
-        if recipe.batch_norm
-        else (lambda m, p, x: m.apply(p, x, between))
-    )
-    forward = [lambda p, x, m=mlp: run(m, p, x).output for mlp in target.networks]
-    output = jax.lax.switch(knobs.network, forward, params, x)
+
+    def run(mlp: MLP, params: Params, x: Array) -> tuple[Array, tuple[Moments, ...]]:
+        if not recipe.batch_norm:
+            return mlp.apply(params, x, between).output, ()
+        found = normalized(mlp, params, x, between)
+        return found.output, found.moments
+
+    forward = [lambda p, x, m=mlp: run(m, p, x) for mlp in target.networks]
+    output, moments = jax.lax.switch(knobs.network, forward, params, x)
     if weight is None:
         loss = target.likelihood.loss(output, y, labels)
         count = jnp.asarray(x.shape[0], output.dtype)
@@ -102,14 +127,14 @@ def objective(
         for leaf, value in leaves.items()
     )
     if recipe.average:
-        return loss / count + decay
+        return loss / count + decay, moments
     # The sum over all patterns, estimated from those of the step: decay must not outweigh a small batch.
-    return loss * (all_targets.shape[0] / count) + decay
+    return loss * (all_targets.shape[0] / count) + decay, moments
 
 
 def _init(position: Array, density: Any) -> TrainingState:
     target, data = density.target, density.data
-    trained, _ = split_trained(target.recipe, unflatten(target.shapes(), position))
+    trained = parts(target.recipe, unflatten(target.shapes(), position)).trained
     memory = target.recipe.optimizer.make(data.knobs.learning_rate).init(trained)
     return TrainingState(position, jnp.zeros((), position.dtype), memory, jnp.zeros((), jnp.int32))
 
@@ -126,11 +151,12 @@ def _step(
     size = recipe.batch_size or n_train
     per_epoch = -(-n_train // size)
     optimizer = recipe.optimizer.make(data.knobs.learning_rate)
-    trained, fixed = split_trained(recipe, unflatten(target.shapes(), state.position))
+    begin = parts(recipe, unflatten(target.shapes(), state.position))
     rates = {(layer, leaf): rate for layer, leaf, rate in recipe.rates}
 
-    def one(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
-        trained, memory, _ = carry
+    def one(carry: tuple[Array, Parts, Any, Array]) -> tuple[Array, Parts, Any, Array]:
+        i, now, memory, _ = carry
+        trained = now.trained
         index = weight = None
         if recipe.batch_size is not None:
             # A snapshot begins an epoch of its own, so that no order has to be carried from one to the next.
@@ -138,7 +164,9 @@ def _step(
             index = shuffled(jax.random.fold_in(key, i // per_epoch), place % n_train, n_train)
             weight = (place < n_train).astype(dtype) if n_train % size else None
         noise_key = jax.random.fold_in(jax.random.fold_in(key, i), np.uint32(2**32 - 1))
-        value, gradient = jax.value_and_grad(partial_objective)(trained, noise_key, index, weight)
+        (value, moments), gradient = jax.value_and_grad(partial_objective, has_aux=True)(
+            trained, noise_key, index, weight
+        )
         # optax mixes its counter with floats, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):
             changes, memory = optimizer.update(gradient, memory, trained)
@@ -150,14 +178,30 @@ def _step(
             layer: {leaf: fall * rates[layer, leaf] * change for leaf, change in leaves.items()}
             for layer, leaves in cast("Params", changes).items()
         }
-        return optax.apply_updates(trained, cast("Any", changes)), memory, value
+        new = cast("Params", optax.apply_updates(trained, cast("Any", changes)))
+        averages = now.averages
+        if recipe.running:
+            count = jnp.asarray(size, dtype) if weight is None else jnp.sum(weight)
+            averages = averaged(target.mlp, averages, moments, count)
+        return i + 1, Parts(new, now.fixed, averages), memory, value
 
-    def partial_objective(trained: Params, key: Any, index: Any, weight: Any) -> Array:
-        return objective(target, key, trained, fixed, data, index, weight)
+    def partial_objective(
+        trained: Params, key: Any, index: Any, weight: Any
+    ) -> tuple[Array, tuple[Moments, ...]]:
+        return objective(target, key, trained, begin.fixed, data, index, weight)
 
-    steps = jnp.asarray(recipe.steps_per_snapshot, jnp.int32)
-    trained, memory, value = jax.lax.fori_loop(0, steps, one, (trained, state.memory, -state.logdensity))
-    position = flatten({**trained, **fixed})
+    def goes_on(carry: tuple[Array, Parts, Any, Array]) -> Array:
+        i, _, _, value = carry
+        more = i < recipe.steps_per_snapshot
+        if not recipe.stops:
+            return more
+        # Before the first step there is no objective.
+        return more & ((value >= data.knobs.stop_below) | (state.step + i == 0))
+
+    steps, end, memory, value = jax.lax.while_loop(
+        goes_on, one, (jnp.zeros((), jnp.int32), begin, state.memory, -state.logdensity)
+    )
+    position = flatten(end.joined)
     ones = jnp.ones((), dtype)
     info = StepInfo(
         ones, jnp.zeros((), bool), value, jnp.zeros_like(n_steps) + steps, position, jnp.zeros_like(position)

@@ -10,9 +10,10 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from hiddencodes.models import Posterior
-from hiddencodes.models.mlp import weight_shapes
+from hiddencodes.models.mlp import MLP, weight_shapes
 from hiddencodes.models.prior import sample_prior
 from hiddencodes.sampling import run_tree
+from hiddencodes.sampling.batch_norm import stored_shapes
 from hiddencodes.sampling.plan import Plan
 from hiddencodes.sampling.training_target import TrainingTarget
 from hiddencodes.sampling.weights import to_positions
@@ -105,9 +106,16 @@ def stacked(tree: Any, dtype: Any) -> Any:
 
 
 def initial_weights(
-    posteriors: Sequence[Posterior], networks: int, key: PRNGKeyArray, dtype: Any, *, batch_norm: bool
+    posteriors: Sequence[Posterior],
+    networks: int,
+    key: PRNGKeyArray,
+    dtype: Any,
+    *,
+    batch_norm: bool,
+    running: bool,
 ) -> np.ndarray:
-    """Prior draws, independent between posteriors and networks; normalized layers begin with gains of 1 and biases of 0."""
+    """Prior draws, independent between posteriors and networks; normalized layers begin with gains of 1 and biases of 0, averages with
+    means of 0 and variances of 1."""
     keys = jax.random.split(jax.random.fold_in(key, 0), (len(posteriors), networks))
 
     def of_posterior(p: Posterior, keys: Any) -> Any:
@@ -116,7 +124,7 @@ def initial_weights(
         if batch_norm:
             weights = {
                 name: {**leaves, "bias": 0 * leaves["bias"]} if "bias" in leaves else leaves
-                for name, leaves in with_gains(weights).items()
+                for name, leaves in with_gains(p.mlp, weights, running=running).items()
             }
         return np.concatenate(
             [np.asarray(leaf).reshape(networks, -1) for leaf in jax.tree.leaves(weights)], axis=1
@@ -125,12 +133,20 @@ def initial_weights(
     return np.stack([of_posterior(p, k) for p, k in zip(posteriors, keys, strict=True)]).astype(dtype)
 
 
-def with_gains(weights: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Weights with a gain of 1 beside every bias."""
-    return {
+def with_gains(
+    mlp: MLP, weights: Mapping[str, Mapping[str, Any]], *, running: bool
+) -> dict[str, dict[str, Any]]:
+    """Weights with a gain of 1 beside every bias, and with averages if they are wanted."""
+    found = {
         name: {**leaves, "gain": np.ones(np.shape(leaves["bias"]))} if "bias" in leaves else dict(leaves)
         for name, leaves in weights.items()
     }
+    for name, stored in (stored_shapes(mlp, float) if running else {}).items():
+        lead = np.shape(found[name]["bias"])[:-1]
+        found[name] |= {
+            kind: np.full((*lead, *of.shape), float(kind.endswith("variance"))) for kind, of in stored.items()
+        }
+    return found
 
 
 def flat(
@@ -139,10 +155,12 @@ def flat(
     networks: int,
     *,
     batch_norm: bool,
+    running: bool,
 ) -> np.ndarray:
     """Given weights as positions; positions of training are weights, those of sampling are in units of the prior."""
     to_positions(start, posteriors, networks)  # checks shapes and numbers
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(with_gains(start) if batch_norm else start)]
+    arrays = with_gains(posteriors[0].mlp, start, running=running) if batch_norm else start
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(arrays)]
     return np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=2)
 
 

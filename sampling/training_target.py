@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from hiddencodes.models.likelihood import Likelihood
 from hiddencodes.models.mlp import MLP, Params, weight_shapes
 from hiddencodes.models.posterior import PosteriorData, train_loss
-from hiddencodes.sampling.batch_norm import normalized
+from hiddencodes.sampling.batch_norm import normalized, stored_moments, stored_shapes
 from hiddencodes.sampling.observables import Observable
 from hiddencodes.sampling.target import NetworkTarget, Shapes, exchangeable, observe, unflatten
 
@@ -66,6 +66,7 @@ class Knobs(NamedTuple):
         input_noise: Standard deviation of noise added to the inputs in every step, in units of that of all training inputs.
         dropout: Probability that a hidden unit is silent in a step; the others are louder by 1 / (1 - dropout).
         steps: Number of steps after which a cosine schedule ends.
+        stop_below: A network is trained no further when the objective of a step falls below it.
     """
 
     network: Any
@@ -75,6 +76,7 @@ class Knobs(NamedTuple):
     input_noise: Any
     dropout: Any
     steps: Any
+    stop_below: Any = 0.0
 
 
 class TrainingData(NamedTuple):
@@ -98,6 +100,8 @@ class Recipe:
         cosine: Whether the learning rate falls to zero along a half cosine.
         noisy: Which of label noise, input noise and dropout there are.
         batch_norm: Whether inputs and hidden preactivations are normalized over the patterns of a step.
+        running: Whether a snapshot is normalized with averages along training, instead of moments of the training set.
+        stops: Whether some network may stop before the others.
     """
 
     optimizer: Optimizer
@@ -109,6 +113,8 @@ class Recipe:
     cosine: bool = False
     noisy: tuple[str, ...] = ()
     batch_norm: bool = False
+    running: bool = False
+    stops: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,25 +140,29 @@ class TrainingTarget:
 
     @property
     def dimension(self) -> int:
-        """Number of weights, biases and gains."""
+        """Number of weights, biases, gains and averages."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.shapes()))
 
     def shapes(self) -> Shapes:
-        """Shapes of all weights, and of the gains of normalized layers."""
+        """Shapes of all weights, and of the gains and averages of normalized layers."""
         shapes = weight_shapes(self.mlp)
         if self.recipe.batch_norm:
             for layer in self.mlp.layers():
                 if layer.index < self.mlp.depth:
                     shapes[layer.name]["gain"] = shapes[layer.name]["bias"]
+        if self.recipe.running:
+            for name, stored in stored_shapes(self.mlp, shapes["readout"]["kernel"].dtype).items():
+                shapes[name] |= stored
         return shapes
 
     def network_weights(self, q: Float[Array, " dimension"], data: TrainingData) -> Params:
-        """Weights of the plain network at q: normalization with the moments of the training set is in them."""
+        """Weights of the plain network at q: normalization, as a snapshot has it, is in them."""
         params = unflatten(self.shapes(), q)
         if not self.recipe.batch_norm:
             return params
         x = jnp.asarray(data.posterior.x_train)
-        each = [lambda p, m=mlp: normalized(m, p, x).plain for mlp in self.networks]
+        fixed = stored_moments(self.mlp, params) if self.recipe.running else None
+        each = [lambda p, m=mlp: normalized(m, p, x, None, fixed).plain for mlp in self.networks]
         return jax.lax.switch(data.knobs.network, each, params)
 
     def groups(self) -> Int[np.ndarray, " dimension"]:

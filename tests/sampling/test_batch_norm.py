@@ -109,3 +109,70 @@ def test_normalized_full_batches_are_optax_by_hand(normalized_run):
 def test_normalization_needs_biases():
     with pytest.raises(ValueError, match="batch_norm: networks need bias=True"):
         hc.train(posterior(), batch_norm=True, **QUIET)
+
+
+def by_hand(p, start, steps, rate):
+    """Steps of gradient descent on full batches, and the network as averages of its moments along training make it."""
+    w = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), start)
+    gains = {name: jnp.ones(7) for name in ("hidden_1", "hidden_2")}
+    x, y = jnp.asarray(p.task.x_train), jnp.asarray(p.task.y_train)
+
+    def forward(w, gains, moments):
+        used, h = [], x
+        for i, name in enumerate((None, "hidden_1", "hidden_2")):
+            z = h if name is None else h @ w[name]["kernel"]
+            used.append((z.mean(0), z.var(0)))
+            mean, variance = used[-1] if moments is None else moments[i]
+            h = (z - mean[None, :]) / jnp.sqrt(variance[None, :] + 1e-5)
+            if name is not None:
+                h = jax.nn.relu(gains[name][None, :] * h + w[name]["bias"][None, :])
+        return h @ w["readout"]["kernel"], used
+
+    def loss(w, gains):
+        f, used = forward(w, gains, None)
+        return jnp.mean(jnp.log(1 + jnp.exp(-y * f))), used
+
+    running = [(jnp.zeros(n), jnp.ones(n)) for n in (12, 7, 7)]
+    losses = []
+    for _ in range(steps):
+        (value, used), steps_down = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(w, gains)
+        losses.append(float(value))
+        running = [
+            (0.9 * m + 0.1 * mean, 0.9 * v + 0.1 * variance * 40 / 39)
+            for (m, v), (mean, variance) in zip(running, used, strict=True)
+        ]
+        w, gains = jax.tree.map(lambda a, g: a - rate * g, (w, gains), steps_down)
+    return forward(w, gains, running)[0], losses
+
+
+def test_running_averages_are_those_of_deep_learning_libraries(normalized_run):
+    p, _ = normalized_run
+    start = random_start(p)
+    run = hc.train(
+        p, networks=1, epochs=6, snapshots=2, learning_rate=0.3, batch_norm="running", start=start,
+        observables=[TRAIN_PREDICTIONS], **QUIET,
+    )  # fmt: skip
+    expected, losses = by_hand(p, start, 6, 0.3)
+    np.testing.assert_allclose(
+        run["posterior"]["train_predictions"].values[0, 0, -1], expected, rtol=1e-8, atol=1e-10
+    )
+    # The same network stops after the step whose loss is the first below a limit.
+    limit = 0.5 * (losses[2] + losses[3])
+    stopped = hc.train(
+        p, networks=1, epochs=6, snapshots=2, learning_rate=0.3, batch_norm="running", start=start,
+        observables=[TRAIN_PREDICTIONS], stop_below=limit, **QUIET,
+    )  # fmt: skip
+    assert stopped["sample_stats"]["n_steps"].values[0, 0].tolist() == [3, 1]
+    np.testing.assert_allclose(
+        stopped["posterior"]["train_predictions"].values[0, 0, -1],
+        by_hand(p, start, 4, 0.3)[0],
+        rtol=1e-8,
+        atol=1e-10,
+    )
+
+
+def test_averages_without_normalization_are_refused():
+    with pytest.raises(ValueError, match="batch_norm: expected False, True or 'running', got 'sometimes'"):
+        hc.train(posterior(bias=True), batch_norm="sometimes", **QUIET)
+    with pytest.raises(ValueError, match="stop_below: expected finite numbers of at least 0"):
+        hc.train(posterior(), stop_below=-1.0, **QUIET)

@@ -154,7 +154,7 @@ def test_decay_by_the_prior_is_the_posterior(average):
     data = TrainingData(p.data(), KNOBS._replace(weight_decay=decay))
     w = p.sample_prior(jax.random.key(1))
     by_hand = jax.grad(lambda w: -0.3 / count * p.log_density(w))(w)
-    found = jax.grad(lambda w: objective(target, jax.random.key(0), w, {}, data, None, None))(w)
+    found = jax.grad(lambda w: objective(target, jax.random.key(0), w, {}, data, None, None)[0])(w)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), found, by_hand)
 
 
@@ -166,7 +166,7 @@ def test_the_mean_of_a_noisy_objective_is_its_closed_form(kind):
     data = TrainingData(p.data(), KNOBS._replace(**{kind: 0.3}))
     w = p.sample_prior(jax.random.key(1))
     keys = jax.random.split(jax.random.key(2), 4000)
-    values = jax.lax.map(lambda k: objective(target, k, w, {}, data, None, None), keys)
+    values = jax.lax.map(lambda k: objective(target, k, w, {}, data, None, None)[0], keys)
     x, y = TASK.x_train, TASK.y_train
     h = x @ w["hidden_1"]["kernel"]
     a = np.asarray(w["readout"]["kernel"])
