@@ -55,6 +55,11 @@ from hiddencodes.diagnostics.parallelism import natural_pairing as natural_pairi
 from hiddencodes.diagnostics.parallelism import parallelism_score as parallelism_score
 from hiddencodes.diagnostics.scheme import SchemeReport as SchemeReport
 from hiddencodes.diagnostics.scheme import coding_scheme as coding_scheme
+from hiddencodes.diagnostics.separation import LoadCurve as LoadCurve
+from hiddencodes.diagnostics.separation import data_separation as data_separation
+from hiddencodes.diagnostics.separation import feature_separation as feature_separation
+from hiddencodes.diagnostics.separation import load_curve as load_curve
+from hiddencodes.diagnostics.separation import prior_load_curve as prior_load_curve
 from hiddencodes.diagnostics.symmetry_breaking import symmetry_breaking as symmetry_breaking
 from hiddencodes.diagnostics.symmetry_report import LayerSymmetry as LayerSymmetry
 from hiddencodes.diagnostics.symmetry_report import Overlap as Overlap

@@ -27,6 +27,7 @@ from hiddencodes.diagnostics import ErrorComparison as ErrorComparison
 from hiddencodes.diagnostics import ErrorPart as ErrorPart
 from hiddencodes.diagnostics import ErrorSplit as ErrorSplit
 from hiddencodes.diagnostics import LayerSymmetry as LayerSymmetry
+from hiddencodes.diagnostics import LoadCurve as LoadCurve
 from hiddencodes.diagnostics import MoveAcceptance as MoveAcceptance
 from hiddencodes.diagnostics import OptimalityCertificate as OptimalityCertificate
 from hiddencodes.diagnostics import Overlap as Overlap
@@ -51,12 +52,15 @@ from hiddencodes.diagnostics import coding_scheme as coding_scheme
 from hiddencodes.diagnostics import compare_bias_variance as compare_bias_variance
 from hiddencodes.diagnostics import convergence as convergence
 from hiddencodes.diagnostics import cross_condition_generalization as cross_condition_generalization
+from hiddencodes.diagnostics import data_separation as data_separation
 from hiddencodes.diagnostics import drift as drift
 from hiddencodes.diagnostics import equilibrium as equilibrium
+from hiddencodes.diagnostics import feature_separation as feature_separation
 from hiddencodes.diagnostics import geometry as geometry
 from hiddencodes.diagnostics import kernel_alignment as kernel_alignment
 from hiddencodes.diagnostics import kernel_dimension as kernel_dimension
 from hiddencodes.diagnostics import largest_target_alignment as largest_target_alignment
+from hiddencodes.diagnostics import load_curve as load_curve
 from hiddencodes.diagnostics import mean_and_error as mean_and_error
 from hiddencodes.diagnostics import move_acceptance as move_acceptance
 from hiddencodes.diagnostics import natural_pairing as natural_pairing
@@ -65,6 +69,7 @@ from hiddencodes.diagnostics import optimality_certificate as optimality_certifi
 from hiddencodes.diagnostics import outlier_units as outlier_units
 from hiddencodes.diagnostics import parallelism_score as parallelism_score
 from hiddencodes.diagnostics import participation_ratio as participation_ratio
+from hiddencodes.diagnostics import prior_load_curve as prior_load_curve
 from hiddencodes.diagnostics import shattering_dimension as shattering_dimension
 from hiddencodes.diagnostics import shuffled_responses as shuffled_responses
 from hiddencodes.diagnostics import symmetry_breaking as symmetry_breaking
@@ -147,6 +152,7 @@ from hiddencodes.sampling import open_run as open_run
 from hiddencodes.sampling import pair_rotation as pair_rotation
 from hiddencodes.sampling import replica_exchange as replica_exchange
 from hiddencodes.sampling import sample as sample
+from hiddencodes.sampling import separation as separation
 from hiddencodes.sampling import teacher_start as teacher_start
 from hiddencodes.sampling import tempered_smc as tempered_smc
 from hiddencodes.sampling import train as train
@@ -179,6 +185,8 @@ from hiddencodes.tasks import unstructured_conditions as unstructured_conditions
 from hiddencodes.tasks import walsh_functions as walsh_functions
 from hiddencodes.tasks import xor_conditions as xor_conditions
 from hiddencodes.theory import Branch as Branch
+from hiddencodes.theory import ChainFit as ChainFit
+from hiddencodes.theory import ChainProfile as ChainProfile
 from hiddencodes.theory import DeepLinearLaw as DeepLinearLaw
 from hiddencodes.theory import DeepMinimum as DeepMinimum
 from hiddencodes.theory import DeepMonteCarloSaddle as DeepMonteCarloSaddle
@@ -203,6 +211,7 @@ from hiddencodes.theory import SingleUnitLimit as SingleUnitLimit
 from hiddencodes.theory import SingleUnitSaddle as SingleUnitSaddle
 from hiddencodes.theory import UnitCode as UnitCode
 from hiddencodes.theory import UnitPopulations as UnitPopulations
+from hiddencodes.theory import chain_profile as chain_profile
 from hiddencodes.theory import decoupled_flow as decoupled_flow
 from hiddencodes.theory import deep_linear_exact as deep_linear_exact
 from hiddencodes.theory import deep_linear_minimum as deep_linear_minimum
@@ -210,6 +219,7 @@ from hiddencodes.theory import deep_linear_prediction as deep_linear_prediction
 from hiddencodes.theory import deep_unit_monte_carlo as deep_unit_monte_carlo
 from hiddencodes.theory import expected_gradient as expected_gradient
 from hiddencodes.theory import factorial_minimum as factorial_minimum
+from hiddencodes.theory import fit_chain as fit_chain
 from hiddencodes.theory import gaussian_process_regression as gaussian_process_regression
 from hiddencodes.theory import global_minimum as global_minimum
 from hiddencodes.theory import input_spectrum as input_spectrum
@@ -221,10 +231,15 @@ from hiddencodes.theory import linear_monte_carlo as linear_monte_carlo
 from hiddencodes.theory import linear_prediction as linear_prediction
 from hiddencodes.theory import linear_saddle as linear_saddle
 from hiddencodes.theory import log_evidence as log_evidence
+from hiddencodes.theory import pulled_chain as pulled_chain
 from hiddencodes.theory import readout_overlap_exact as readout_overlap_exact
+from hiddencodes.theory import relaxation_rate as relaxation_rate
+from hiddencodes.theory import relaxed_chain as relaxed_chain
 from hiddencodes.theory import rich_relu as rich_relu
 from hiddencodes.theory import rich_saturating as rich_saturating
 from hiddencodes.theory import sample_linear_posterior as sample_linear_posterior
+from hiddencodes.theory import simulate_chain as simulate_chain
+from hiddencodes.theory import simulate_inertial_chain as simulate_inertial_chain
 from hiddencodes.theory import single_unit_limit as single_unit_limit
 from hiddencodes.theory import single_unit_monte_carlo as single_unit_monte_carlo
 from hiddencodes.theory import single_unit_saddle as single_unit_saddle

@@ -46,6 +46,15 @@ from hiddencodes.theory.single_unit import SingleUnitSaddle as SingleUnitSaddle
 from hiddencodes.theory.single_unit import single_unit_saddle as single_unit_saddle
 from hiddencodes.theory.single_unit_limit import SingleUnitLimit as SingleUnitLimit
 from hiddencodes.theory.single_unit_limit import single_unit_limit as single_unit_limit
+from hiddencodes.theory.spring_block import ChainProfile as ChainProfile
+from hiddencodes.theory.spring_block import pulled_chain as pulled_chain
+from hiddencodes.theory.spring_block import relaxation_rate as relaxation_rate
+from hiddencodes.theory.spring_block import relaxed_chain as relaxed_chain
+from hiddencodes.theory.spring_block import simulate_chain as simulate_chain
+from hiddencodes.theory.spring_block import simulate_inertial_chain as simulate_inertial_chain
+from hiddencodes.theory.spring_block_fit import ChainFit as ChainFit
+from hiddencodes.theory.spring_block_fit import chain_profile as chain_profile
+from hiddencodes.theory.spring_block_fit import fit_chain as fit_chain
 from hiddencodes.theory.task_geometry import GeometryPrediction as GeometryPrediction
 from hiddencodes.theory.task_geometry import decoupled_flow as decoupled_flow
 from hiddencodes.theory.task_geometry import expected_gradient as expected_gradient

@@ -1,0 +1,210 @@
+"""How well layers separate classes, and which layers do the work: load curves (arXiv 2407.19353, 2210.17020).
+
+With class means m_k, the global mean m and n_k of n patterns in class k, a layer's features x have
+
+    S_w = (1/n) sum_k sum_{i in k} (x_i - m_k)(x_i - m_k)^T,    S_b = (1/n) sum_k n_k (m_k - m)(m_k - m)^T.
+
+How badly they are separated is ``D = ln Tr S_w - ln Tr S_b`` (``"trace"``), or ``ln Tr(S_w S_b^+)`` (``"pseudo-inverse"``). Both follow from the
+inner products of features alone, so that they exist at infinite width; rotations, shifts and scales change neither.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from hiddencodes.models import Activation, nngp_kernels
+
+SeparationMeasure = Literal["trace", "pseudo-inverse"]
+
+
+def data_separation(
+    kernel: ArrayLike, labels: ArrayLike, measure: SeparationMeasure = "trace"
+) -> Float[np.ndarray, "*batch"]:
+    """D of features with given inner products; small where classes are well separated.
+
+    Args:
+        kernel: ``x_i . x_j``, up to a factor, with any leading axes.
+        labels: Class of every pattern, integers.
+        measure: ``"trace"`` as of arXiv 2407.19353, or ``"pseudo-inverse"`` as of arXiv 2210.17020 (whose D is the exponential of
+            this one). S_b has rank K - 1 at most; what is below 1e-10 of its largest eigenvalue counts as zero.
+
+    Returns:
+        D, natural logarithms. Infinite where all class means agree, minus infinite where classes have no spread.
+
+    Raises:
+        ValueError: If shapes do not fit, there is one class only, or the measure is unknown.
+
+    Example:
+        >>> x = np.array([[0.0], [2.0], [10.0], [12.0]])  # S_w = 1, S_b = 25
+        >>> print(round(float(np.exp(data_separation(x @ x.T, [0, 0, 1, 1]))), 4))
+        0.04
+    """
+    k = np.asarray(kernel, float)
+    if k.ndim < 2 or k.shape[-1] != k.shape[-2]:
+        raise ValueError(f"kernel: expected (..., pattern, pattern), got the shape {k.shape}")
+    members, means = _classes(labels, k.shape[-1], measure)
+    # A shift of the features changes nothing, but without it small classes drown in a large common mean.
+    k = k - k.mean(-1, keepdims=True) - k.mean(-2, keepdims=True) + k.mean((-2, -1), keepdims=True)
+    shares = members.mean(0)
+    if measure == "trace":
+        between = np.einsum("k,ki,...ij,kj->...", shares, means, k, means, optimize=True)
+        within = np.einsum("...ii->...", k) / k.shape[-1] - between
+        return _log_ratio(within, between)
+    scaled = np.sqrt(shares)[:, None] * means
+    residual = (np.eye(k.shape[-1]) - members @ means) / np.sqrt(k.shape[-1])
+    return _pseudo_inverse(scaled @ k @ scaled.T, scaled @ k @ residual.T)
+
+
+def feature_separation(
+    features: ArrayLike, labels: ArrayLike, measure: SeparationMeasure = "trace"
+) -> Float[np.ndarray, "*batch"]:
+    """D of features themselves: `data_separation` of ``x x^T`` for more patterns than a kernel could hold.
+
+    Args:
+        features: (..., pattern, unit).
+        labels: Class of every pattern, integers.
+        measure: As in `data_separation`.
+
+    Raises:
+        ValueError: As `data_separation` does.
+
+    Example:
+        >>> x = np.array([[0.0], [2.0], [10.0], [12.0]])
+        >>> print(round(float(np.exp(feature_separation(x, [0, 0, 1, 1]))), 4))
+        0.04
+    """
+    x = np.asarray(features, float)
+    if x.ndim < 2:
+        raise ValueError(f"features: expected (..., pattern, unit), got the shape {x.shape}")
+    members, means = _classes(labels, x.shape[-2], measure)
+    x = x - x.mean(-2, keepdims=True)
+    centre = means @ x
+    residual = x - members @ centre
+    shares = members.mean(0)
+    if measure == "trace":
+        within = np.mean(np.sum(residual**2, axis=-1), axis=-1)
+        return _log_ratio(within, np.sum(shares * np.sum(centre**2, axis=-1), axis=-1))
+    centre = np.sqrt(shares)[:, None] * centre
+    turn = np.swapaxes(centre, -1, -2)
+    return _pseudo_inverse(centre @ turn, (residual @ turn).swapaxes(-1, -2) / np.sqrt(x.shape[-2]))
+
+
+def _classes(labels: ArrayLike, n: int, measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Membership (pattern, class) and the class means as an operator (class, pattern)."""
+    if measure not in get_args(SeparationMeasure):
+        raise ValueError(f"measure: expected 'trace' or 'pseudo-inverse', got {measure!r}")
+    found = np.asarray(labels)
+    if found.shape != (n,):
+        raise ValueError(f"labels: expected one for each of {n} patterns, got the shape {found.shape}")
+    names, index = np.unique(found, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"labels: expected at least two classes, got {names.tolist()}")
+    members = (index[:, None] == np.arange(len(names))).astype(float)
+    return members, members.T / members.sum(0)[:, None]
+
+
+def _log_ratio(within: ArrayLike, between: ArrayLike) -> np.ndarray:
+    # Rounding may leave a spread of nothing slightly below zero.
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.maximum(within, 0.0)) - np.log(np.maximum(between, 0.0)))
+
+
+def _pseudo_inverse(between: np.ndarray, cross: np.ndarray) -> np.ndarray:
+    """``ln Tr[(C G C^T)^{+2} (C G R^T)(C G R^T)^T]`` with ``S_b ~ C G C^T`` and ``S_w ~ R G R^T``."""
+    values, vectors = np.linalg.eigh(between)
+    kept = values > 1e-10 * values[..., -1:]
+    squares = np.sum((np.swapaxes(vectors, -1, -2) @ cross) ** 2, axis=-1)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.sum(np.where(kept, squares / np.where(kept, values, 1.0) ** 2, 0.0), -1)))
+
+
+class LoadCurve(NamedTuple):
+    """Which layers separate the classes; leading axes are those of what it was made from.
+
+    Attributes:
+        separation: D_0 (inputs) to D_L.
+        loads: ``d_l = D_{l-1} - D_l``, what layer l does.
+        total_drop: ``D_0 - D_L``.
+        area: Mean distance of the curve, scaled to between 0 and 1, above the straight line between its ends. Positive (concave): deep layers do
+            most; negative (convex): shallow layers do most. NaN for a curve without any change.
+        curvature: ``d_1 - d_L``, positive where the first layers do most.
+        spread: Population standard deviation of the loads.
+    """
+
+    separation: Float[np.ndarray, "*batch position"]
+    loads: Float[np.ndarray, "*batch layer"]
+    total_drop: Float[np.ndarray, "*batch"]
+    area: Float[np.ndarray, "*batch"]
+    curvature: Float[np.ndarray, "*batch"]
+    spread: Float[np.ndarray, "*batch"]
+
+
+def load_curve(separation: ArrayLike, inputs: ArrayLike | None = None) -> LoadCurve:
+    """The load curve and the statistics of its shape (arXiv 2407.19353).
+
+    A parabola whose loads grow by s from layer to layer has ``area = s L (L - 1) / (12 total_drop)``.
+
+    Args:
+        separation: D of every layer along the last axis, such as ``run["posterior"]["separation"]``.
+        inputs: D of the inputs, put before the others; None if it is among them.
+
+    Raises:
+        ValueError: If there are fewer than two numbers.
+
+    Example:
+        >>> print(load_curve([1, 1, 1, 1, 1, 1, 1, 0]).area, load_curve([2.0, 1.0], inputs=3.0).loads)
+        0.375 [1. 1.]
+    """
+    d = np.asarray(separation, float)
+    if inputs is not None:
+        first = np.broadcast_to(np.asarray(inputs, float), d.shape[:-1])
+        d = np.concatenate([first[..., None], d], axis=-1)
+    if d.ndim < 1 or d.shape[-1] < 2:
+        raise ValueError(f"separation: expected at least the inputs and one layer, got the shape {d.shape}")
+    loads = -np.diff(d, axis=-1)
+    low, high = d.min(-1, keepdims=True), d.max(-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = (d - low) / (high - low)
+    # The mean of a straight line is that of its ends.
+    area = scaled.mean(-1) - 0.5 * (scaled[..., 0] + scaled[..., -1])
+    numbers = (d[..., 0] - d[..., -1], area, loads[..., 0] - loads[..., -1], loads.std(axis=-1))
+    return LoadCurve(d, loads, *(np.asarray(each) for each in numbers))
+
+
+def prior_load_curve(
+    activation: Activation,
+    k_input: Float[np.ndarray, "pattern pattern"],
+    labels: ArrayLike,
+    depth: int,
+    *,
+    measure: SeparationMeasure = "trace",
+    weight_variance: float = 1.0,
+    bias_variance: float = 0.0,
+) -> LoadCurve:
+    """The load curve of infinitely wide networks under the prior, which is also that of their lazy posterior.
+
+    Nonlinear layers mix classes up when they have learned nothing: learning has to work against these (usually negative) loads.
+
+    Args:
+        activation: phi.
+        k_input: ``X X^T / N0``.
+        labels: Class of every pattern.
+        depth: Hidden layers.
+        measure: As in `data_separation`.
+        weight_variance: As in `hiddencodes.nngp_kernels`.
+        bias_variance: As in `hiddencodes.nngp_kernels`.
+
+    Example:
+        >>> from hiddencodes.models import linear
+        >>> x = np.random.default_rng(0).normal(size=(6, 3))
+        >>> curve = prior_load_curve(linear, x @ x.T, [0, 0, 0, 1, 1, 1], depth=2)
+        >>> bool(np.allclose(curve.loads, 0))
+        True
+    """
+    kernels = nngp_kernels(
+        activation, k_input, depth, weight_variance=weight_variance, bias_variance=bias_variance
+    )
+    layers = np.concatenate([np.asarray(k_input, float)[None], kernels.postactivation])
+    return load_curve(data_separation(layers, labels, measure))
