@@ -1,0 +1,43 @@
+"""The chain that has the load curve of a network: its friction and noise, cell by cell."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+import hiddencodes as hc
+from hiddencodes.benchmarks.papers import Claim
+
+RATIO = 2.0
+"""Friction backwards over that forwards."""
+
+# A chain is a caricature: shares of loads are not asked to agree better than this.
+_MISFIT = 0.02
+
+
+def fitted(
+    loads: Float[np.ndarray, "slope noise layer"], errors: Float[np.ndarray, "slope noise layer"]
+) -> dict[str, np.ndarray]:
+    """Friction, noise, their errors and the largest deviation of a share of load, as arrays (slope, noise)."""
+    shape = loads.shape[:2]
+    total = loads.sum(-1, keepdims=True)
+    spread = np.hypot(errors, _MISFIT * total)
+    found = [hc.fit_chain(d, s, ratio=RATIO) for d, s in zip(loads.reshape(-1, loads.shape[-1]), spread.reshape(-1, loads.shape[-1]), strict=True)]  # fmt: skip
+    whole = lambda values: np.array(values).reshape(shape)
+    shares = (loads / total).reshape(-1, loads.shape[-1])
+    return {
+        "friction": whole([f.friction for f in found]),
+        "friction error": whole([f.friction_error for f in found]),
+        "noise": whole([f.noise for f in found]),
+        "noise error": whole([f.noise_error for f in found]),
+        "largest deviation": whole([np.abs(f.loads - s).max() for f, s in zip(found, shares, strict=True)]),
+    }
+
+
+def fit_claim(slopes: Sequence[float], fits: Mapping[str, np.ndarray]) -> Claim:
+    """Whether a chain has the load curves of nonlinear networks."""
+    nonlinear = np.asarray(slopes) < 1.0
+    return Claim.below(
+        "chain-fits", "Every nonlinear network has a chain whose shares of load are nearly its own: largest difference of a share", 0.08,
+        float(fits["largest deviation"][nonlinear].max()), grade="new",
+    )  # fmt: skip

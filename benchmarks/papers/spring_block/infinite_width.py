@@ -1,0 +1,94 @@
+"""Infinitely wide networks that have learned nothing: the exact load curve, and draws from the prior beside it."""
+
+import jax
+import numpy as np
+
+import hiddencodes as hc
+from hiddencodes.benchmarks.papers import Claim, Section, Settings
+from hiddencodes.benchmarks.papers.spring_block import figures
+from hiddencodes.benchmarks.papers.spring_block.networks import DEPTH, digits, mlp
+
+# D_0 .. D_7 of 1500 standardized digits by slope, measured with another implementation on other digits.
+MEASURED = {
+    0.0: (1.420, 1.685, 1.863, 1.998, 2.102, 2.183, 2.248, 2.299),
+    0.4: (1.420, 1.482, 1.539, 1.592, 1.642, 1.689, 1.733, 1.774),
+    0.8: (1.420, 1.425, 1.429, 1.433, 1.438, 1.442, 1.446, 1.451),
+}
+
+
+def infinite_width(settings: Settings) -> Section:
+    """What layers do to classes before anything is learned: infinite width, and draws from the prior."""
+    x, labels = standardized(1500)
+    exact = {slope: hc.prior_load_curve(hc.leaky_relu(slope), x @ x.T / x.shape[1], labels, DEPTH) for slope in (*MEASURED, 1.0)}  # fmt: skip
+    claims = [
+        Claim.agrees(
+            f"table-{slope:g}".replace(".", "-"), f"Slope {slope:g}: D rises from the inputs to layer l by what was measured on other digits",
+            np.array(values[1:]) - values[0], -np.cumsum(exact[slope].loads), grade="measured", extra=0.08 * (values[-1] - values[0]),
+            extra_reason="other digits: 8 % of the whole rise",
+        )
+        for slope, values in MEASURED.items()
+    ]  # fmt: skip
+    claims += [
+        Claim.agrees("linear", "Linear layers of infinite width change nothing", np.zeros(DEPTH), exact[1.0].loads, grade="derived", extra=1e-10, extra_reason="rounding"),
+        Claim.below("negative", "Nonlinear ones mix classes up: every load is negative", 0.0, np.concatenate([exact[s].loads for s in MEASURED]), grade="derived"),
+    ]  # fmt: skip
+    few, few_labels = standardized(settings.choose(full=500, quick=200))
+    panels: dict[str, list[figures.Curve]] = {}
+    for slope in (0.0, 0.4, 1.0):
+        theory = hc.prior_load_curve(hc.leaky_relu(slope), few @ few.T / few.shape[1], few_labels, DEPTH)
+        mean, error = _extrapolated(settings, slope, few, few_labels)
+        name = f"prior-draws-{slope:g}".replace(".", "-")
+        claims.append(
+            Claim.agrees(name, f"Slope {slope:g}: draws from the prior have this curve at infinite width", theory.separation[1:], mean, error, grade="derived")
+        )  # fmt: skip
+        with_inputs = lambda v, first: np.concatenate([[first], v])
+        panels[f"slope {slope:g}"] = [
+            figures.Curve("infinite width", theory.separation),
+            figures.Curve("prior draws", with_inputs(mean, theory.separation[0]), with_inputs(error, 0.0)),
+        ]
+    return Section(
+        title="Before learning",
+        question="How are classes separated layer by layer in networks that have learned nothing?",
+        claims=tuple(claims),
+        figures={"prior": figures.load_curves(panels)},
+        captions={
+            "prior": f"Separation D of {len(few)} digits in networks of 7 hidden layers without batch normalization. Lines: exact, infinite width; points: draws from the "
+            "prior at two widths, extrapolated linearly in 1/N."
+        },
+        settings={"digits of the table": 1500, "digits of the draws": len(few), "widths": widths(settings), "draws": draws(settings)},
+    )  # fmt: skip
+
+
+def standardized(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Digits whose pixels have mean 0 and variance 1 (those that never change are 0), and their labels."""
+    task = digits(n).task
+    x = np.asarray(task.x_train, float)
+    std = x.std(0)
+    return (x - x.mean(0)) / np.where(std > 1e-9, std, 1.0), np.asarray(task.labels_train)
+
+
+def widths(settings: Settings) -> tuple[int, int]:
+    """Two widths for an extrapolation."""
+    return settings.choose(full=(500, 1000), quick=(200, 400))
+
+
+def draws(settings: Settings) -> int:
+    """Networks drawn at each width."""
+    return settings.choose(full=200, quick=40)
+
+
+def _extrapolated(
+    settings: Settings, slope: float, x: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """D of prior draws and its error at infinite width: what is of order 1/N cancels in ``2 D(2N) - D(N)``."""
+    found = []
+    for width in widths(settings):
+        network = mlp(slope, width=width, bias=False)
+        keys = jax.random.split(jax.random.key(settings.random_key(f"{slope:g}, {width}")), draws(settings))
+        layers = jax.jit(lambda k, m=network: m.apply(m.init(k), x.astype(np.float32)).postactivations)
+        values = np.stack(
+            [[hc.feature_separation(np.asarray(h), labels) for h in layers(key)] for key in keys]
+        )
+        found.append((values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))))
+    (narrow, narrow_error), (wide, wide_error) = found
+    return 2 * wide - narrow, np.hypot(2 * wide_error, narrow_error)

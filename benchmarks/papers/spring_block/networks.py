@@ -1,0 +1,173 @@
+"""Deep networks with batch normalization that learn digits, as the authors' script trains them, and what their layers do."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+import hiddencodes as hc
+from hiddencodes.benchmarks.papers import Settings
+from hiddencodes.benchmarks.papers.section import describe_training
+from hiddencodes.drawing import array
+
+WIDTH, DEPTH, SIZE, N_TRAIN = 100, 7, 10, 2560
+# PyTorch's weights are uniform with this variance times 1/fan-in.
+_VARIANCE = 1.0 / 3.0
+# Of PyTorch's batch normalization.
+_EPSILON = 1e-5
+
+
+class Cell(NamedTuple):
+    """One point of a phase diagram.
+
+    Attributes:
+        slope: Of the leaky ReLU: 0 is ReLU, 1 is linear.
+        learning_rate: Adam's.
+        data_noise: Share of labels that are random in a step, and size of noise on the inputs.
+        dropout: Probability that a hidden unit is silent in a step.
+    """
+
+    slope: float
+    learning_rate: float = 1e-3
+    data_noise: float = 0.0
+    dropout: float = 0.0
+
+
+class Trained(NamedTuple):
+    """Ensembles, one per cell.
+
+    Attributes:
+        separation: D_0 .. D_L on the clean training digits (cell, network, position).
+        accuracy: On test digits, in percent (cell, network).
+        description: How they were trained.
+    """
+
+    separation: Float[np.ndarray, "cell network position"]
+    accuracy: Float[np.ndarray, "cell network"]
+    description: dict[str, object]
+
+    @property
+    def curves(self) -> hc.LoadCurve:
+        """Load curve of the mean separation over networks (cell, ...)."""
+        return hc.load_curve(self.separation.mean(1))
+
+    @property
+    def area_error(self) -> Float[np.ndarray, " cell"]:
+        """Standard error of the area of load curves over networks."""
+        return standard_error(hc.load_curve(self.separation).area)
+
+    @property
+    def percent(self) -> Float[np.ndarray, " cell"]:
+        """Mean accuracy."""
+        return self.accuracy.mean(1)
+
+    @property
+    def percent_error(self) -> Float[np.ndarray, " cell"]:
+        """Its standard error."""
+        return standard_error(self.accuracy)
+
+
+def standard_error(values: np.ndarray) -> np.ndarray:
+    """Of the mean over the last axis."""
+    return np.asarray(values.std(-1, ddof=1) / np.sqrt(values.shape[-1]))
+
+
+class Digits(NamedTuple):
+    """Training digits as a task, all others to test on."""
+
+    task: hc.Task
+    x_test: Float[np.ndarray, "pattern input"]
+    labels_test: np.ndarray
+
+
+@functools.cache
+def digits(n_train: int = N_TRAIN) -> Digits:
+    """Digits of 10 x 10 pixels in the proportions of the shipped set: some to train on, the others to test on."""
+    counts = np.bincount(hc.load_images("mnist10k").labels)
+    train = np.floor(n_train * counts / counts.sum()).astype(int)
+    train[np.argsort(n_train * counts / counts.sum() - train)[len(train) - (n_train - train.sum()) :]] += 1
+    task = hc.mnist(
+        range(10), counts=train.tolist(), n_test=(counts - train).tolist(), size=SIZE, center=False, scale=False, seed=1
+    )  # fmt: skip
+    alone = hc.from_arrays(task.x_train, task.labels_train)
+    return Digits(alone, task.x_test, task.labels_test)
+
+
+def train(
+    settings: Settings,
+    label: str,
+    cells: Sequence[Cell],
+    *,
+    networks: int,
+    epochs: int,
+    batch_size: int | None = None,
+    n_train: int = N_TRAIN,
+    stop_below: float = 1e-4,
+) -> Trained:
+    """Adam on the cross-entropy, all cells and networks in one compiled program.
+
+    Args:
+        settings: The section's.
+        label: Name of the run.
+        cells: What is trained.
+        networks: Networks per cell.
+        epochs: Passes over the training digits.
+        batch_size: Digits of a step; None for all.
+        n_train: Training digits.
+        stop_below: Loss at which a network is trained no further.
+    """
+    data = digits(n_train)
+    prior = hc.GaussianPrior(readout_variance=_VARIANCE, hidden_variance=_VARIANCE)
+    posteriors = [
+        hc.Posterior(mlp(cell.slope), data.task, prior=prior, likelihood="categorical", temperature=1.0)
+        for cell in cells
+    ]
+    column = lambda name: [float(getattr(cell, name)) for cell in cells]
+    run = settings.train(
+        label, posteriors, networks=networks, epochs=epochs, snapshots=1, batch_size=batch_size, optimizer="adam",
+        learning_rate=column("learning_rate"), label_noise=column("data_noise"), input_noise=column("data_noise"),
+        dropout=column("dropout"), batch_norm="running", stop_below=stop_below, observables=(hc.separation, hc.train_accuracy),
+    )  # fmt: skip
+    inputs = np.array([_separation_of_inputs(data.task, cell.data_noise) for cell in cells])
+    separation = array(run, "posterior/separation")[:, :, -1]
+    first = np.broadcast_to(inputs[:, None, None], (*separation.shape[:2], 1))
+    weights: Any = hc.final_weights(run)
+    found = [
+        accuracy(posterior.mlp, jax.tree.map(lambda a, i=i: a[i], weights), data.x_test, data.labels_test)
+        for i, posterior in enumerate(posteriors)
+    ]
+    return Trained(np.concatenate([first, separation], -1), np.stack(found), describe_training(run))
+
+
+def mlp(slope: float, *, depth: int = DEPTH, width: int = WIDTH, bias: bool = True) -> hc.MLP:
+    """A network for ten digits of 10 x 10 pixels."""
+    return hc.MLP(SIZE**2, 10, width, depth, hc.leaky_relu(slope), hc.standard, bias=bias)
+
+
+def accuracy(
+    network: hc.MLP, weights: Any, x: np.ndarray, labels: np.ndarray
+) -> Float[np.ndarray, " network"]:
+    """Share of right labels of every network, in percent."""
+    return np.asarray(
+        _accuracy(network, weights, jnp.asarray(x, jnp.float32), jnp.asarray(labels, jnp.int32))
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _accuracy(network: hc.MLP, weights: Any, x: Any, labels: Any) -> Any:
+    def one(w: Any) -> Any:
+        right = jnp.argmax(network.apply(w, x).output, axis=1) == labels
+        return 100.0 * jnp.mean(right.astype(jnp.float32))
+
+    return jax.lax.map(one, jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), weights))
+
+
+def _separation_of_inputs(task: hc.Task, noise: float) -> float:
+    """D of the inputs behind their normalization, whose variances have the noise of training in them."""
+    x = np.asarray(task.x_train, float)
+    scale = np.sqrt(x.var(0) + (noise * x.std()) ** 2 + _EPSILON)
+    return float(hc.feature_separation((x - x.mean(0)) / scale, task.labels_train))

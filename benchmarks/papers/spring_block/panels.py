@@ -1,0 +1,312 @@
+"""The phase diagram of trained networks: four kinds of noise against the slope of the leaky ReLU."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import spearmanr
+
+import hiddencodes as hc
+from hiddencodes.benchmarks.papers import Claim, Section, Settings
+from hiddencodes.benchmarks.papers.spring_block import figures, published
+from hiddencodes.benchmarks.papers.spring_block.fits import fit_claim, fitted
+from hiddencodes.benchmarks.papers.spring_block.networks import Cell, Trained, digits, standard_error, train
+from hiddencodes.benchmarks.papers.spring_block.published import SLOPES, Panel
+
+CLEAR = 0.03
+"""Published areas beyond this have a sign."""
+
+
+class Measured(NamedTuple):
+    """A panel of trained networks; arrays are (slope, noise, ...).
+
+    Attributes:
+        slopes: Its rows, positions among `SLOPES`.
+        columns: Its columns, positions among the published ones.
+        noise: Their noise.
+        curves: Load curves of mean separations.
+        loads_error: Standard errors of the loads over networks.
+        area_error: Standard errors of the areas.
+        accuracy: In percent.
+        accuracy_error: Standard errors of the accuracies.
+        runs: Descriptions of the runs.
+    """
+
+    slopes: tuple[int, ...]
+    columns: tuple[int, ...]
+    noise: tuple[float, ...]
+    curves: hc.LoadCurve
+    loads_error: Float[np.ndarray, "slope noise layer"]
+    area_error: Float[np.ndarray, "slope noise"]
+    accuracy: Float[np.ndarray, "slope noise"]
+    accuracy_error: Float[np.ndarray, "slope noise"]
+    runs: dict[str, object]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the cells."""
+        return [f"slope {SLOPES[i]:g}, {x:g}" for i in self.slopes for x in self.noise]
+
+    def of(self, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+        """The published accuracies and areas of the same cells."""
+        chosen = np.ix_(self.slopes, self.columns)
+        return panel.accuracy[chosen], panel.area[chosen]
+
+    @property
+    def correlation(self) -> float:
+        """Spearman's between accuracy and the distance from a straight curve."""
+        return _rank_correlation(self.accuracy, np.abs(self.curves.area))
+
+
+def dropout(settings: Settings) -> Section:
+    """Phase diagram with dropout, and the chains that fit its load curves."""
+    panel = published.DROPOUT
+    found = _measure(settings, panel.noise, lambda slope, p: Cell(slope, dropout=p), epochs=100)
+    fits = fitted(found.curves.loads, found.loads_error)
+    claims = [*_against(panel, found, settings), *_accuracy_and_shape(panel, found, settings)]
+    claims.append(fit_claim([SLOPES[i] for i in found.slopes], fits))
+    return _section(
+        "Dropout", "Which layers separate classes, by slope and dropout?", found, claims, fits=fits
+    )
+
+
+def learning_rate(settings: Settings) -> Section:
+    """Phase diagram with the learning rate."""
+    panel = published.LEARNING_RATE
+    found = _measure(
+        settings, panel.noise, lambda slope, rate: Cell(slope, learning_rate=rate), epochs=200, few=(1, 4, 7)
+    )
+    claims = [*_against(panel, found, settings), *_accuracy_and_shape(panel, found, settings)]
+    if not settings.quick:
+        claims += _counter_examples(found)
+    return _section(
+        "Learning rate", "Which layers separate classes, by slope and learning rate?", found, claims
+    )
+
+
+def data_noise(settings: Settings) -> Section:
+    """Phase diagram with noise on labels and inputs."""
+    panel = published.DATA_NOISE
+    make = lambda slope, q: Cell(slope, data_noise=q)
+    found = _measure(settings, panel.noise, make, epochs=100, networks=settings.choose(full=5, quick=2))
+    _, area = found.of(panel)
+    # Its last column is not that of the dropout panel, which it should be: fewer digits were used than the script says.
+    noisy = np.asarray(found.noise) > 0.0
+    claims = [_signs(area[:, noisy], found.curves.area[:, noisy], "beside noise")]
+    small = train(
+        settings, "fewer digits", [Cell(s) for s in (0.0, 0.4, 1.0)], networks=settings.choose(full=5, quick=2), epochs=100, n_train=1000
+    )  # fmt: skip
+    found.runs["fewer digits"] = small.description
+    rows = [0, 2, 5]
+    claims += [
+        Claim.agrees(
+            "fewer-digits", "Without noise, areas of the figure are those of networks trained on 1000 digits, not on 2560",
+            panel.area[rows, -1], small.curves.area, small.area_error, grade="text", extra=0.03, extra_reason="other digits",
+        ),
+        Claim.agrees(
+            "fewer-digits-accuracy", "and so are accuracies (%)", panel.accuracy[rows, -1], small.percent, small.percent_error, grade="text",
+            extra=1.5, extra_reason="other digits",
+        ),
+        *_moves(found, "noise"),
+    ]  # fmt: skip
+    return _section(
+        "Noise on the data", "Which layers separate classes, by slope and noise on labels and inputs?", found, claims,
+        notes=("Settings are those of the script, with 2560 digits; areas and accuracies of the figure are not compared, since it used fewer.",),
+    )  # fmt: skip
+
+
+def batch_size(settings: Settings) -> Section:
+    """Phase diagram with the size of batches."""
+    sizes = settings.choose(full=published.BATCH_SIZES, quick=published.BATCH_SIZES[3::4])
+    slopes = settings.choose(full=_rows(settings), quick=(0, 5))
+    networks = settings.choose(full=3, quick=2)
+    each = [
+        train(settings, f"batches of {size}", [Cell(SLOPES[i]) for i in slopes], networks=networks, epochs=100, batch_size=size, stop_below=0.0)
+        for size in sizes
+    ]  # fmt: skip
+    columns = tuple(published.BATCH_SIZES.index(size) for size in sizes)
+    runs = {f"batches of {size}": t.description for size, t in zip(sizes, each, strict=True)}
+    found = _gathered(each, slopes, columns, tuple(float(s) for s in sizes), runs)
+    return _section(
+        "Batch size", "Which layers separate classes, by slope and size of batches?", found, _moves(found, "small batches"),
+        notes=("The numbers of this panel are not known here; the claims are those of the abstract.",),
+    )  # fmt: skip
+
+
+def _rows(settings: Settings) -> tuple[int, ...]:
+    return settings.choose(full=tuple(range(len(SLOPES))), quick=(0, 2, 5))
+
+
+def _measure(
+    settings: Settings,
+    noise: Sequence[float],
+    make: Callable[[float, float], Cell],
+    *,
+    epochs: int,
+    networks: int | None = None,
+    few: tuple[int, ...] = (1, 7),
+) -> Measured:
+    """A panel in one program; the small version has the columns ``few``."""
+    slopes = _rows(settings)
+    columns = settings.choose(full=tuple(range(len(noise))), quick=few)
+    cells = [make(SLOPES[i], noise[j]) for i in slopes for j in columns]
+    many = networks or settings.choose(full=10, quick=2)
+    found = train(settings, "cells", cells, networks=many, epochs=epochs)
+    shape = (len(slopes), len(columns))
+    by_noise = [
+        Trained(
+            found.separation.reshape(*shape, *found.separation.shape[1:])[:, j],
+            found.accuracy.reshape(*shape, -1)[:, j],
+            {},
+        )
+        for j in range(len(columns))
+    ]
+    return _gathered(by_noise, slopes, columns, tuple(noise[j] for j in columns), {"cells": found.description})  # fmt: skip
+
+
+def _gathered(
+    each: Sequence[Trained], slopes: tuple[int, ...], columns: tuple[int, ...], noise: tuple[float, ...], runs: dict[str, object]
+) -> Measured:  # fmt: skip
+    separation = np.stack([t.separation for t in each], axis=1)
+    accuracy = np.stack([t.accuracy for t in each], axis=1)
+    loads = -np.diff(separation, axis=-1)
+    return Measured(
+        slopes, columns, noise, hc.load_curve(separation.mean(2)), standard_error(np.moveaxis(loads, 2, -1)),
+        standard_error(hc.load_curve(separation).area), accuracy.mean(2), standard_error(accuracy), runs,
+    )  # fmt: skip
+
+
+def _section(
+    title: str,
+    question: str,
+    found: Measured,
+    claims: Sequence[Claim],
+    *,
+    fits: Mapping[str, np.ndarray] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Section:
+    drop = found.curves.total_drop
+    diagram = figures.phase_diagram(
+        found.curves.separation, found.accuracy, rows=[f"{SLOPES[i]:g}" for i in found.slopes], columns=[f"{x:g}" for x in found.noise],
+        row_label="slope of the leaky ReLU", column_label=title.lower(), shade_label="test accuracy (%)",
+    )  # fmt: skip
+    table = {
+        name: f"accuracy {a:.1f} %, area {area:+.3f}, drop {d:.2f}"
+        for name, a, area, d in zip(
+            found.names, found.accuracy.ravel(), found.curves.area.ravel(), drop.ravel(), strict=True
+        )
+    }
+    chains = {} if fits is None else {"chains that fit": fits}
+    return Section(
+        title=title,
+        question=question,
+        claims=tuple(claims),
+        figures={"phases": diagram},
+        captions={
+            "phases": "Load curves of networks with 7 hidden layers of 100 units and batch normalization, means over networks, scaled to their cells; gray lines are straight. "
+            "Background: accuracy on digits that were not trained on."
+        },
+        settings={"runs": found.runs, "cells": table, **chains},
+        notes=(f"{len(digits().labels_test)} digits to test on.", *notes),
+    )
+
+
+def _signs(area: np.ndarray, measured: np.ndarray, where: str = "") -> Claim:
+    clear = np.abs(area) >= CLEAR
+    right = np.sign(area) == np.sign(measured)
+    return Claim.statement_true(
+        "signs", f"Load curves are concave and convex where the published ones are (areas beyond {CLEAR:g}{', ' + where if where else ''})",
+        bool(right[clear].all()), f"{int(right[clear].sum())} of {int(clear.sum())} cells", grade="text",
+    )  # fmt: skip
+
+
+def _against(panel: Panel, found: Measured, settings: Settings) -> list[Claim]:
+    accuracy, area = found.of(panel)
+    # The published means are of as many networks: their errors are as large.
+    twice = np.sqrt(2.0)
+    off_area, off_accuracy = np.abs(found.curves.area - area), np.abs(found.accuracy - accuracy)
+    enough = settings.choose(full=0.9, quick=0.6)
+    close = float(np.mean((off_area <= 0.03) & (off_accuracy <= 1.0)))
+    return [
+        _signs(area, found.curves.area),
+        Claim.agrees(
+            "areas", "Areas of load curves, cell by cell", area, found.curves.area, twice * found.area_error, grade="text", extra=0.03,
+            extra_reason="what is asked for", entries=found.names, evidence=f"{int((off_area <= 0.03).sum())} of {off_area.size} cells within 0.03 as they are",
+        ),
+        Claim.agrees(
+            "accuracies", "Test accuracies (%), cell by cell", accuracy, found.accuracy, twice * found.accuracy_error, grade="text", extra=1.0,
+            extra_reason="what is asked for", entries=found.names, evidence=f"{int((off_accuracy <= 1.0).sum())} of {off_accuracy.size} cells within 1 point as they are",
+        ),
+        Claim.above("close", "Share of cells whose area is within 0.03 and whose accuracy is within 1 point, errors left aside", enough, close, grade="new"),
+        *_curves(panel, found),
+    ]  # fmt: skip
+
+
+def _curves(panel: Panel, found: Measured) -> list[Claim]:
+    rows = []
+    for (i, noise), curve in published.curves_of(panel).items():
+        if i in found.slopes and noise in found.noise:
+            d = found.curves.separation[found.slopes.index(i), found.noise.index(noise)]
+            rows.append((curve, (d - d.min()) / np.ptp(d)))
+    if not rows:
+        return []
+    expected, measured = (np.stack(each) for each in zip(*rows, strict=True))
+    return [
+        Claim.agrees("curves", f"{len(rows)} whole load curves, scaled to between 0 and 1", expected, measured, grade="text", extra=0.06, extra_reason="twice the mean largest deviation of another implementation")
+    ]  # fmt: skip
+
+
+def _accuracy_and_shape(panel: Panel, found: Measured, settings: Settings) -> list[Claim]:
+    accuracy, area = found.of(panel)
+    there = _rank_correlation(accuracy, np.abs(area))
+    claims = [
+        Claim.below("straight-is-accurate", "Straighter load curves go with higher accuracy: Spearman's correlation of accuracy and |area| below -0.5", -0.5, found.correlation, grade="text", evidence=f"{there:.2f} in the published cells"),
+    ]  # fmt: skip
+    if settings.quick:
+        return claims
+    lost = []
+    for k, i in enumerate(found.slopes):
+        if SLOPES[i] < 1.0:
+            straightest = int(np.argmin(np.abs(found.curves.area[k])))
+            lost.append(float(found.accuracy[k].max() - found.accuracy[k, straightest]))
+    return [
+        *claims,
+        Claim.agrees("correlation", "which is the published one", there, found.correlation, grade="text", extra=0.15, extra_reason="cells of nearly the same accuracy change places"),
+        Claim.below("straightest", "Choosing the noise with the straightest curve costs less than a point of accuracy, mean over nonlinear rows", 1.0, float(np.mean(lost)), grade="derived", evidence=f"{', '.join(f'{x:.1f}' for x in lost)} by row"),
+    ]  # fmt: skip
+
+
+def _counter_examples(found: Measured) -> list[Claim]:
+    """Cells that are straight and not accurate: a straight curve is not enough."""
+    slow, row = found.noise.index(1e-4), found.slopes.index(4)
+    area, lost = found.curves.area[row, slow], found.accuracy[row].max() - found.accuracy[row, slow]
+    drops = found.curves.total_drop
+    return [
+        Claim.statement_true(
+            "straight-and-poor", "A straight curve is not enough: at slope 0.8 and rate 0.0001 the area is below 0.06 and accuracy 2 points below the best of the row",
+            bool(abs(area) < 0.06 and lost > 2.0), f"area {area:+.3f}, {lost:.1f} points", grade="text",
+        ),
+        Claim.above("linear-poor", "Linear networks at that rate are straight, too, and no better than 90 %: the distance to 90", 0.0, 90.0 - found.accuracy[-1, slow], found.accuracy_error[-1, slow], grade="text"),
+        Claim.below("drop", "Such cells separate less in all: drop at slope 0.4 and rate 0.0001, over that at 0.001", 0.8, float(drops[2, slow] / drops[2, found.noise.index(1e-3)]), grade="derived"),
+        Claim.below("drop-fast", "and at slope 0 and rate 0.1, over that at 0.01", 0.9, float(drops[0, found.noise.index(0.1)] / drops[0, found.noise.index(0.01)]), grade="derived"),
+    ]  # fmt: skip
+
+
+def _moves(found: Measured, noise: str) -> list[Claim]:
+    """What the abstract says of every panel, columns from most to least noise."""
+    area = found.curves.area
+    order = np.arange(area.shape[1])
+    nonlinear = area[:-1]
+    rises = [_rank_correlation(order, row) for row in nonlinear]
+    falls = [_rank_correlation(np.arange(len(area)), column) for column in area.T]
+    return [
+        Claim.above("more-noise", f"More {noise} makes curves of nonlinear networks more convex: Spearman's correlation of area and column, smallest of the rows", 0.5, min(rises), grade="text"),
+        Claim.below("more-linear", "A larger slope makes them more convex: correlation of area and slope, largest of the columns", -0.4, max(falls), grade="text"),
+        Claim.above("corner-concave", "ReLU with the least noise is concave: area", 0.0, float(area[0, -1]), float(found.area_error[0, -1]), grade="text"),
+        Claim.below("corner-convex", "Linear networks with the most noise are convex: area", 0.0, float(area[-1, 0]), float(found.area_error[-1, 0]), grade="text"),
+    ]  # fmt: skip
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.asarray(spearmanr(np.ravel(x), np.ravel(y)))[0])

@@ -1,0 +1,122 @@
+"""What the panels of the phase diagram compare, on cells whose numbers are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hiddencodes as hc
+from hiddencodes.benchmarks.papers import Settings
+from hiddencodes.benchmarks.papers.spring_block import REPRODUCTION, published
+from hiddencodes.benchmarks.papers.spring_block.fits import fit_claim, fitted
+from hiddencodes.benchmarks.papers.spring_block.networks import Trained, _accuracy, digits, mlp
+from hiddencodes.benchmarks.papers.spring_block.panels import (
+    Measured,
+    _accuracy_and_shape,
+    _against,
+    _counter_examples,
+    _gathered,
+    _moves,
+)
+
+FULL = Settings(quick=False, folder=Path("nowhere"))
+
+
+def as_published(panel, area_off=0.0, accuracy_off=0.0):
+    """A panel whose parabolic load curves have the published areas, up to what is added."""
+    area = panel.area + area_off
+    position = np.arange(8)
+    # u = straight line + 4 area' x (1 - x), whose mean above the line is 2/3 area' times 8/7 of 7 intervals.
+    x = position / 7
+    bump = x * (1 - x) / np.mean(x * (1 - x))
+    curves = np.clip((1 - x) + area[..., None] * bump, 0.0, None)
+    cell = hc.load_curve(3.0 * curves)
+    small = np.full(area.shape, 0.001)
+    return Measured(
+        tuple(range(6)), tuple(range(8)), panel.noise, cell._replace(area=area), np.full((6, 8, 7), 0.01), small,
+        panel.accuracy + accuracy_off, small, {},
+    )  # fmt: skip
+
+
+def verdicts(claims):
+    return {claim.name: claim.verdict for claim in claims}
+
+
+@pytest.mark.parametrize("panel", [published.DROPOUT, published.LEARNING_RATE], ids=["dropout", "rate"])
+def test_the_published_cells_hold(panel):
+    found = as_published(panel)
+    assert set(
+        verdicts([*_against(panel, found, FULL)[:4], *_accuracy_and_shape(panel, found, FULL)]).values()
+    ) == {"holds"}
+
+
+def test_cells_that_are_off_fail():
+    panel = published.DROPOUT
+    shifted = verdicts(_against(panel, as_published(panel, area_off=0.05), FULL))
+    assert (shifted["areas"], shifted["accuracies"], shifted["close"]) == ("fails", "holds", "fails")
+    assert shifted["signs"] == "fails"  # -0.03 becomes 0.02
+    poor = verdicts(_against(panel, as_published(panel, accuracy_off=-1.5), FULL))
+    assert (poor["areas"], poor["accuracies"], poor["close"]) == ("holds", "fails", "fails")
+
+
+def test_what_the_abstract_says_holds_for_dropout_and_not_when_reversed():
+    found = as_published(published.DROPOUT)
+    assert set(verdicts(_moves(found, "dropout")).values()) == {"holds"}
+    reversed_ = found._replace(curves=found.curves._replace(area=found.curves.area[:, ::-1]))
+    assert verdicts(_moves(reversed_, "dropout"))["more-noise"] == "fails"
+
+
+def test_counter_examples_are_in_the_published_panel():
+    found = as_published(published.LEARNING_RATE)
+    held = verdicts(_counter_examples(found))
+    assert held["straight-and-poor"] == held["linear-poor"] == "holds"
+    assert held["drop"] == "fails"  # all synthetic curves drop alike
+
+
+def test_panels_are_put_together_by_slope_and_noise():
+    rng = np.random.default_rng(0)
+    each = [
+        Trained(np.sort(rng.normal(size=(2, 3, 8)))[..., ::-1], rng.uniform(80, 90, (2, 3)), {})
+        for _ in range(4)
+    ]
+    found = _gathered(each, (0, 5), (0, 1, 2, 3), (0.3, 0.2, 0.1, 0.0), {})
+    np.testing.assert_allclose(found.curves.separation[1, 2], each[2].separation[1].mean(0))
+    np.testing.assert_allclose(found.accuracy[0, 3], each[3].accuracy[0].mean())
+    np.testing.assert_allclose(found.accuracy_error[0, 3], each[3].accuracy[0].std(ddof=1) / np.sqrt(3))
+    loads = -np.diff(each[1].separation[0], axis=-1)
+    np.testing.assert_allclose(found.loads_error[0, 1], loads.std(0, ddof=1) / np.sqrt(3))
+    assert found.names[:2] == ["slope 0, 0.3", "slope 0, 0.2"]
+
+
+def test_chains_that_fit_are_reported_with_their_misfit():
+    loads = np.stack([[hc.chain_profile(0.1, 0.07)[:7], hc.chain_profile(0.02, 0.3)[:7]]])
+    fits = fitted(2.0 * loads, np.full(loads.shape, 0.01))
+    assert fits["friction"].shape == (1, 2)
+    assert fits["largest deviation"].max() < 1e-3
+    assert fit_claim([0.0], fits).verdict == "holds"
+    assert fit_claim([0.0], {"largest deviation": np.array([[0.2]])}).verdict == "fails"
+
+
+def test_digits_are_all_used_once():
+    found = digits(1000)
+    assert found.task.n_train == 1000
+    assert len(found.x_test) == 9000
+    np.testing.assert_allclose(found.task.class_counts, [100, 113, 99, 103, 98, 86, 102, 107, 94, 98], atol=1)
+    together = np.concatenate([found.task.x_train, found.x_test])
+    assert len(np.unique(together.round(12), axis=0)) > 9990  # few small images are alike
+
+
+def test_accuracy_is_a_percentage_of_networks():
+    network = mlp(0.0, depth=1, width=4)
+    weights = {
+        "hidden_1": {"kernel": np.zeros((2, 100, 4)), "bias": np.ones((2, 4))},
+        "readout": {"kernel": np.stack([np.eye(4, 10), np.zeros((4, 10))])},
+    }
+    labels = np.array([0, 1, 0, 5])
+    np.testing.assert_allclose(
+        _accuracy(network, weights, np.zeros((4, 100), np.float32), labels), [50.0, 50.0]
+    )
+
+
+def test_the_catalogue_has_it():
+    assert len(REPRODUCTION.sections) == 8
