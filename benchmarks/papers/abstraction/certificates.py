@@ -8,15 +8,16 @@ from hiddencodes.benchmarks.papers.abstraction import figures
 from hiddencodes.benchmarks.papers.abstraction.networks import DECAY, Group, train
 
 SIZE, WIDTH = 6, 100
-# At 0.02 kinks of a few units are still away from patterns after 20,000 steps, and gaps up to 0.005.
-RATE = 0.005
+# The gap goes with the square root of what is left of the excess. With larger rates some networks keep a kink away from its pattern however
+# long they are trained: 0.005 leaves gaps up to 0.012.
+RATE = 0.002
 NO_STRUCTURE = "random inputs and targets"
 
 
 def certificates(settings: Settings) -> Section:
     """Is a trained network at the global minimum? Random tasks of six patterns."""
     problems, networks = settings.choose(full=8, quick=3), settings.choose(full=5, quick=3)
-    steps = settings.choose(full=(30, 100, 300, 1_000, 3_000, 20_000), quick=(30, 300, 20_000))
+    steps = settings.choose(full=(30, 100, 300, 1_000, 3_000, 60_000), quick=(30, 300, 60_000))
     rng = np.random.default_rng(settings.random_key("problems"))
     tasks = [_task(rng) for _ in range(problems)]
     group = Group(tasks, [hc.relu] * problems, WIDTH)

@@ -7,6 +7,9 @@ from hiddencodes.benchmarks.papers import Claim, Section, Settings
 from hiddencodes.benchmarks.papers.abstraction import figures
 from hiddencodes.benchmarks.papers.abstraction.networks import DECAY, sectors
 
+# Kernels go with the square root of what is left of the gap.
+TOLERANCE = 1e-6
+
 
 def targets(settings: Settings) -> Section:
     """The sign of the targets decides too: 0 and 1 break the symmetry that leaves one-hot inputs open."""
@@ -20,7 +23,9 @@ def targets(settings: Settings) -> Section:
         degree = np.array([len(each) for each in chosen])
         higher = functions[:, degree > 1] @ functions[:, degree > 1].T / len(y)
         solved = {
-            name: hc.global_minimum(np.eye(len(y)), values, hc.relu, hidden_decay=DECAY, readout_decay=DECAY)
+            name: hc.global_minimum(
+                np.eye(len(y)), values, hc.relu, hidden_decay=DECAY, readout_decay=DECAY, tolerance=TOLERANCE
+            )
             for name, values in (("+1 and -1", y), ("0 and 1", (1 + y) / 2))
         }
         for name, found in solved.items():
@@ -60,10 +65,14 @@ def _claims(n: int, solved: dict[str, hc.GlobalMinimum], higher: np.ndarray) -> 
             0.5, (open_range.highest - open_range.lowest) / latents, 0.0, grade="derived",
         ),
         Claim.below(
-            f"fixed-{n}", f"{n} latents, 0 and 1: no minimum has any (most, over the kernel on a latent)",
-            0.02, fixed.highest / spectrum[1], 0.0, grade="measured",
+            f"fixed-{n}", f"{n} latents, 0 and 1: all minima have nearly none (most, over the kernel on a latent)",
+            0.03, fixed.highest / spectrum[1], 0.0, grade="measured",
         ),
-        Claim.above(f"abstract-{n}", f"{n} latents, 0 and 1: the minimum is abstract, parallelism score above 0.99", 0.99, float(score.min()), 0.0, grade="measured"),
+        Claim.above(f"abstract-{n}", f"{n} latents, 0 and 1: the minimum is nearly abstract, parallelism score above 0.97", 0.97, float(score.min()), 0.0, grade="measured"),
+        Claim.below(
+            f"not-quite-{n}", f"{n} latents, 0 and 1: but not perfectly, whatever the minimum: parallelism score below 0.9995, and products left in every one", 0.9995,
+            float(score.max()), 0.0, grade="new", evidence=f"least products over the kernel on a latent {fixed.lowest / spectrum[1]:.4f}",
+        ),
         Claim.agrees(
             f"units-{n}", f"{n} latents, 0 and 1: the kernel on the constant over that on a latent is n, units respond as the targets do",
             float(n), float(spectrum[0] / spectrum[1]), 0.0, grade="measured", extra=0.02 * n, extra_reason="0.02 n, what the convex program's tolerance leaves",
