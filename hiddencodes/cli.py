@@ -149,6 +149,10 @@ def run(
             )
         if extend and resume is None:
             raise ValueError("--extend adds draws to a run folder; name it with --resume")
+        if resume is not None and not (resume / "study.toml").is_file():
+            raise ValueError(
+                f"--resume: there is no run at {str(resume)!r}; expected a folder that `hiddencodes run` made"
+            )
         # The study is read before anything heavy is imported: mistakes in it should show at once.
         from hiddencodes.study import built_in_study, load_study
 

@@ -257,7 +257,9 @@ def _go_on(
                 "key": jax.random.fold_in(jax.random.key(settings.key), _ANNEALED),
                 "moves_every": 1,
             }
-            beside = store.with_name(f"{slug(network.label)}-start.zarr")
+            # A folder of its own: a label of another network may end like any name that is made of this one.
+            beside = folder / "starts" / store.name
+            beside.parent.mkdir(exist_ok=True)
             with _stops_here(folder):
                 annealed = sampling.sample(
                     posteriors[network.label], draws=1, out=beside, resume=True, **(common | own)

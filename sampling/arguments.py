@@ -65,7 +65,7 @@ def out(value: object, *, resume: bool) -> Path | None:
         if jax.process_count() > 1:
             raise ValueError("out: several processes sample into one folder; name it, got None")
         return None
-    if not isinstance(value, str | Path):
+    if not isinstance(value, str | Path) or not str(value):
         raise ValueError(f"out: expected a path, got {value!r}")
     # One process looks, before any of them makes the folder.
     processes.agreed(_refuse_what_is_there, Path(value), resume)
@@ -167,7 +167,22 @@ def random_key(key: object) -> PRNGKeyArray:
         raise ValueError(f"key: expected one random key, got {key.dtype} of the shape {key.shape}")
     if isinstance(key, bool) or not isinstance(key, SupportsIndex):
         raise ValueError(f"key: expected an integer or a JAX random key, got {key!r}")
-    return jax.random.key(operator.index(key))
+    number = operator.index(key)
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"key: expected an integer of at most 64 bits, got {number!r}")
+    return jax.random.key(number)
+
+
+def callback(name: str, value: object) -> None:
+    """Something to call, or None."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{name}: expected a function or None, got {value!r}")
+
+
+def limit(name: str, value: object) -> None:
+    """A number of bytes, or None."""
+    if value is not None:
+        count(name, value, 1)
 
 
 def observables(chosen: object) -> tuple[Observable, ...]:

@@ -22,6 +22,16 @@ def begin(run: Path, attrs: Mapping[str, Any]) -> None:
     _write(run, {**root, "consolidated_metadata": nothing})
 
 
+def mend(run: Path, attrs: Mapping[str, Any]) -> bool:
+    """Begin it anew if it is lost or not what was written; whether that was so."""
+    try:
+        _read(run)
+    except (DamagedError, FileNotFoundError):
+        begin(run, attrs)
+        return True
+    return False
+
+
 def attributes(run: Path) -> dict[str, Any]:
     """The attributes; none where nothing is written yet."""
     return _read(run).get("attributes", {}) if (run / _NAME).is_file() else {}

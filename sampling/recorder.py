@@ -19,7 +19,7 @@ from hiddencodes.sampling.lanes import Lanes
 from hiddencodes.sampling.monitor import Monitor
 from hiddencodes.sampling.plan import Plan, Segment
 from hiddencodes.sampling.store import ArraySpec, RunStore
-from hiddencodes.sampling.verification import verify
+from hiddencodes.sampling.verification import verify, verify_group
 
 
 class InMemory:
@@ -85,13 +85,34 @@ class OnDisk:
         Returns:
             The state to go on from, None at the beginning; the plan, with buffers as long as they were; whether the run is whole.
         """
+        if resume:
+            self._mend(attrs)
         saved = self.resume() if resume else None
         if saved is None:
             self.begin(groups, attrs)
             return None, self.plan, False
         plan = self.plan._replace(capacity=saved.manifest.get("capacity", self.plan.capacity))
         whole = saved.position == (1, plan.draws) and bool(listing.attributes(self.path)["complete"])
-        return saved, plan, whole
+        return saved, plan, whole and processes.agreed(self._ends_are_whole)
+
+    def _mend(self, attrs: dict[str, Any]) -> None:
+        """Write what is known at the beginning, and the file that lists it, if the file is lost: all else can still be used."""
+        if self._process == 0 and checkpoint.positions(self.path):
+            with self._writing():
+                if listing.mend(self.path, self._attrs(attrs, complete=0)):
+                    self._say(f"{self.path}: the list of its arrays was lost and is written anew")
+        processes.wait("mended")
+
+    def _ends_are_whole(self) -> bool:
+        """Whether what was written at the end of the run can be read; says what cannot."""
+        for group in sorted(p.name for p in self.path.iterdir() if (p / "zarr.json").is_file()):
+            if group not in (*self.store.every, "health"):
+                try:
+                    verify_group(self.path, group)
+                except DamagedError as error:
+                    self._say(f"{self.path}: what was written at the end cannot be used ({error})")
+                    return False
+        return True
 
     def begin(self, groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> None:
         """Write what is known before the first draw; whatever an earlier attempt left is gone."""
@@ -122,6 +143,9 @@ class OnDisk:
         before, now = (self.sessions[-1], self.identity.session) if self.sessions else ({}, {})
         for line in checkpoint.differences(before.get("versions", {}), now.get("versions", {})):
             self._say(f"{self.path}: the run was begun with another version, {line}")
+        was, is_now = ({name: each.get(name) for name in ("device", "processes")} for each in (before, now))
+        for line in checkpoint.differences(was, is_now) if before else ():
+            self._say(f"{self.path}: the run was begun on other hardware, {line}")
         self._open_session(str(position))
         if self._process == 0:
             with self._writing():
@@ -214,6 +238,9 @@ class OnDisk:
                 saved = self._read(position)
                 self._refuse_another(saved)
                 self._verify(saved)
+                if not refused and position > (1, 0):
+                    # The next segment writes it anew, so that one has to be made again.
+                    verify_group(self.path, "health")
             except (DamagedError, FileNotFoundError) as error:
                 self._say(f"{self.path}: the state at {position} cannot be used ({error})")
                 refused = True
@@ -268,7 +295,10 @@ def saved_batching(path: Path) -> Any:
 
     Not from its checkpoints: a run all of whose checkpoints are damaged is to have the numbers that it had.
     """
-    return listing.attributes(path).get("batching")
+    try:
+        return listing.attributes(path).get("batching")
+    except DamagedError:
+        return None
 
 
 def fingerprint(

@@ -20,7 +20,7 @@ from hiddencodes.sampling import adaptation, arguments, memory, provenance, run_
 from hiddencodes.sampling import health as chain_health
 from hiddencodes.sampling.batching import LEAST_ITERATIONS, faster_batching
 from hiddencodes.sampling.interruption import asked_to_stop
-from hiddencodes.sampling.lanes import Batching, Lanes, lanes
+from hiddencodes.sampling.lanes import Batching, Lanes, lane_waste, lanes
 from hiddencodes.sampling.monitor import Monitor
 from hiddencodes.sampling.move import Move
 from hiddencodes.sampling.numpyro_nuts import NumPyroNUTS, run_numpyro
@@ -159,6 +159,8 @@ def sample(
     arguments.share("lost_share", lost_share)
     random_key = arguments.random_key(key)
     path = arguments.out(out, resume=resume)
+    arguments.limit("memory_limit", memory_limit)
+    arguments.callback("progress", progress)
 
     setting = problem(posteriors, observables)
     originals, reduced, target = setting
@@ -288,10 +290,21 @@ def sample(
         if finished.draws < draws:
             warnings.warn(f"stopped after {finished.draws} of {draws} draws", UserWarning, stacklevel=2)
         run = recorder.finish(ends if path is not None else {**ends, **constants}, attrs)
+        if verbose:
+            print(_told(run, how), file=sys.stderr)
         if path is not None and finished.draws == draws and stop():
             # Whoever called would go on with the next run; this one is whole, and on disk.
             raise KeyboardInterrupt(f"stopped when all {draws} draws were in {path}")
         return run
+
+
+def _told(run: xr.DataTree, how: Lanes) -> str:
+    """What it took, and which part of it was for nothing."""
+    text = "; ".join(f"{name} {value:.1f} s" for name, value in json.loads(run.attrs["timings"]).items())
+    if "n_steps" in run["sample_stats"]:
+        waste = lane_waste(run["sample_stats"]["n_steps"].to_numpy()) if how.batching == "vmap" else 0.0
+        text += f"; {100 * waste:.0f} % of all gradients served no chain (lanes: {how.batching})"
+    return text
 
 
 def _lanes(

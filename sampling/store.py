@@ -33,6 +33,8 @@ HEALTH: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("since", "int32", {"long_name": "draw from which the status has held, -1 for a chain that is well"}),
 )
 _LOCK = ".lock"
+# A missing chunk is damage, also where it would hold nothing but the fill value.
+_ANEW: Any = {"mode": "w", "consolidated": False, "write_empty_chunks": True}
 
 
 class ArraySpec(NamedTuple):
@@ -121,7 +123,7 @@ def write(path: Path, datasets: dict[str, xr.Dataset], attrs: dict[str, Any]) ->
     with quiet():
         for group, dataset in datasets.items():
             checked = {str(name): {"compressors": _codecs()} for name in dataset.variables}
-            dataset.to_zarr(path, group=group, mode="w", consolidated=False, encoding=checked)
+            dataset.to_zarr(path, group=group, encoding=checked, **_ANEW)
         zarr.consolidate_metadata(path)
     listing.set_attributes(path, **attrs)
 
@@ -165,7 +167,7 @@ class RunStore:
                     for name in ("seed", "chain", *spec.dims)
                     if name in coords
                 }
-                xr.Dataset(coords=labels).to_zarr(self.path, group=group, mode="w", consolidated=False)
+                xr.Dataset(coords=labels).to_zarr(self.path, group=group, **_ANEW)
                 root = zarr.open_group(self.path / group, mode="r+")
                 length = _chunk_rows(members[0].every, segment)
                 _create(root, "draw", (0,), (length,), np.dtype(np.int64), ("draw",))
@@ -179,7 +181,7 @@ class RunStore:
                         (*SAMPLE_DIMS, *spec.dims),
                     )
             labels = {name: coords[name] for name in ("seed", "chain")}
-            xr.Dataset(coords=labels).to_zarr(self.path, group="health", mode="w", consolidated=False)
+            xr.Dataset(coords=labels).to_zarr(self.path, group="health", **_ANEW)
             root = zarr.open_group(self.path / "health", mode="r+")
             for name, dtype, attrs in HEALTH:
                 chunks = (n_seeds, chains_per_process)

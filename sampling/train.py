@@ -161,6 +161,8 @@ def train(
     running = batch_norm == "running"
     stops = setup.per_posterior("stop_below", stop_below, n)
     path = arguments.out(out, resume=resume)
+    arguments.limit("memory_limit", memory_limit)
+    arguments.callback("progress", progress)
     random_key = arguments.random_key(key)
     noise = {"label_noise": label_noise, "input_noise": input_noise, "dropout": dropout}
     varied = {name: setup.per_posterior(name, value, n) for name, value in noise.items()}

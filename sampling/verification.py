@@ -1,6 +1,9 @@
 """Whether the draws on disk are what was written."""
 
+from pathlib import Path
+
 import numpy as np
+import zarr
 
 from hiddencodes.sampling.checkpoint import DamagedError
 from hiddencodes.sampling.store import ArraySpec, RunStore, draw_numbers
@@ -29,6 +32,27 @@ def verify(store: RunStore, draws: int) -> None:
             where, rows = f"{group}/draw", draws // every
             if not np.array_equal(store.array(group, "draw")[:rows], draw_numbers(every, 0, rows)):
                 raise DamagedError("not what was written")
+    except (ValueError, TypeError, KeyError, RuntimeError, FileNotFoundError) as error:
+        raise DamagedError(f"{where}: {error}") from error
+
+
+def verify_group(path: Path, group: str) -> None:
+    """Read a group that was written as a whole.
+
+    Args:
+        path: The run's folder.
+        group: Its name.
+
+    Raises:
+        DamagedError: If any of it is missing or not what was written.
+    """
+    where = group
+    try:
+        for name, array in zarr.open_group(path / group, mode="r").arrays():
+            where = f"{group}/{name}"
+            if array.nchunks_initialized < array.nchunks:
+                raise DamagedError(f"{array.nchunks - array.nchunks_initialized} chunks are not there")
+            array[...]
     except (ValueError, TypeError, KeyError, RuntimeError, FileNotFoundError) as error:
         raise DamagedError(f"{where}: {error}") from error
 

@@ -192,6 +192,7 @@ def test_a_folder_that_another_process_samples_is_refused(begun):
         (("--resume", "{begun}", "--out", "x"), "leave out --out and --quick"),
         (("--resume", "{begun}", "--quick"), "leave out --out and --quick"),
         (("--extend", "3"), "name it with --resume"),
+        (("--resume", "nowhere"), "--resume: there is no run at 'nowhere'"),
         (("--resume", "{plain}"), "is not a run folder that can be gone on with: it has no plan.json"),
     ],
 )

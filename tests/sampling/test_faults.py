@@ -219,3 +219,48 @@ def test_changed_bytes_in_what_is_written_at_the_end_are_refused(small_posterior
     chunk.write_bytes(bytes(data))
     with pytest.raises(ValueError, match=r"[Cc]hecksum"):
         hc.open_run(path)["weights"].load()
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ended") / "run"
+    sample(path)
+    return path
+
+
+def _root(run: Path) -> Path:
+    return run / "zarr.json"
+
+
+def _health(run: Path) -> Path:
+    return next(p for p in (run / "health" / "status").rglob("c/**/*") if p.is_file())
+
+
+def _weights(run: Path) -> Path:
+    return next(p for p in (run / "weights").rglob("c/**/*") if p.is_file())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    ("damaged", "says"),
+    [
+        (_root, "the list of its arrays was lost and is written anew"),
+        (_health, "the state at draw 22 cannot be used (health/status: "),
+        (_weights, "what was written at the end cannot be used (weights/"),
+    ],
+    ids=["root", "health", "weights"],
+)
+def test_damage_to_a_whole_run_is_repaired(damage, damaged, says, ended, whole, tmp_path, capfd):
+    run = shutil.copytree(ended, tmp_path / "run")
+    damage(damaged(run))
+    assert_same(sample(run), whole)
+    assert says in capfd.readouterr().err
+    # Once is enough.
+    assert_same(sample(run), whole)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_run_that_was_not_finished_survives_the_loss_of_its_root(run, whole, capfd):
+    _root(run).unlink()
+    assert_same(sample(run), whole)
+    assert "the list of its arrays was lost" in capfd.readouterr().err

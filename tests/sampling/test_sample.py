@@ -156,6 +156,9 @@ def test_a_chain_that_is_not_finite_is_reported_and_teaches_nothing(small_poster
         ({"seeds": []}, r"seeds: expected .*, got \[\]"),
         ({"seeds": [1, 1]}, r"seeds: expected .* distinct .*, got \[1, 1\]"),
         ({"seeds": [-1]}, r"seeds: expected .*, got \[-1\]"),
+        ({"key": 2**70}, "key: expected an integer of at most 64 bits"),
+        ({"memory_limit": 0}, "memory_limit: expected an integer of at least 1, got 0"),
+        ({"out": ""}, "out: expected a path, got ''"),
         ({"seeds": [1, 2**32 + 1]}, r"seeds: expected .* 2\^32 - 1, got \[1, 4294967297\]"),
         ({"observables": []}, r"observables: expected at least one and distinct names, got \[\]"),
         (
