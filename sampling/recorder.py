@@ -143,8 +143,9 @@ class OnDisk:
         before, now = (self.sessions[-1], self.identity.session) if self.sessions else ({}, {})
         for line in checkpoint.differences(before.get("versions", {}), now.get("versions", {})):
             self._say(f"{self.path}: the run was begun with another version, {line}")
-        was, is_now = ({name: each.get(name) for name in ("device", "processes")} for each in (before, now))
-        for line in checkpoint.differences(was, is_now) if before else ():
+        hardware = ("device", "processes")
+        was, has = ({name: each.get(name) for name in hardware} for each in (before, now))
+        for line in checkpoint.differences(was, has) if before else ():
             self._say(f"{self.path}: the run was begun on other hardware, {line}")
         self._open_session(str(position))
         if self._process == 0:

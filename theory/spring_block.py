@@ -307,8 +307,8 @@ def _elongations(x: Float[Array, "grid chain block"], pull: Array) -> Float[Arra
 def _profile(values: np.ndarray, shape: tuple[int, ...]) -> ChainProfile:
     chains = values.shape[1]
     spread = values.std(axis=1, ddof=1) if chains > 1 else np.full(values[:, 0].shape, np.nan)
-    whole = lambda a: a.reshape(*shape, -1)
-    return ChainProfile(whole(values.mean(axis=1)), whole(spread / np.sqrt(chains)))
+    size = (*shape, values.shape[-1])
+    return ChainProfile(values.mean(axis=1).reshape(size), (spread / np.sqrt(chains)).reshape(size))
 
 
 def _grid(right: ArrayLike, left: ArrayLike, noise: ArrayLike) -> tuple[np.ndarray, ...]:

@@ -1,14 +1,14 @@
 """The overdamped chain at small steps, and the friction and noise that reproduce a measured load curve."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 from jaxtyping import Array, ArrayLike, Float
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from hiddencodes.theory.spring_block import tension
 
@@ -180,21 +180,21 @@ def fit_chain(
             return jnp.asarray(whiten) @ (shape(p) - jnp.asarray(shares))
 
         value, slope = jax.jit(residual), jax.jit(jax.jacfwd(residual))
+
+        def residual_at(p: np.ndarray) -> np.ndarray:
+            return np.asarray(value(jnp.asarray(p)))
+
+        def slope_at(p: np.ndarray) -> np.ndarray:
+            return np.asarray(slope(jnp.asarray(p)))
+
         axis = np.linspace(np.log(_SMALLEST), np.log(_LARGEST), 12)
-        starts = jnp.asarray(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2))
-        first = np.sum(np.asarray(jax.jit(jax.vmap(residual))(starts)) ** 2, axis=1)
-        tried = [
-            least_squares(
-                lambda p: np.asarray(value(jnp.asarray(p))),
-                np.asarray(starts[i]),
-                lambda p: np.asarray(slope(jnp.asarray(p))),
-                bounds=(np.log(_SMALLEST) - 0.1, np.log(_LARGEST) + 0.1),
-            )
-            for i in np.argsort(first)[:4]
-        ]
-        best = min(tried, key=lambda found: found.cost)
-        at = jnp.asarray(best.x)
-        jacobian, fitted = np.asarray(slope(at)), np.asarray(shape(at))
+        starts = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+        first = np.sum(np.asarray(jax.jit(jax.vmap(residual))(jnp.asarray(starts))) ** 2, axis=1)
+        bounds = (np.log(_SMALLEST) - 0.1, np.log(_LARGEST) + 0.1)
+        solve: Any = least_squares
+        tried = [solve(residual_at, starts[i], slope_at, bounds=bounds) for i in np.argsort(first)[:4]]
+        best = tried[int(np.argmin([each.cost for each in tried]))]
+        jacobian, fitted = slope_at(best.x), np.asarray(shape(jnp.asarray(best.x)))
     friction, noise = np.exp(best.x)
     error = _errors(jacobian)
     return ChainFit(float(friction), float(noise), *error, fitted, float(2.0 * best.cost))

@@ -9,7 +9,7 @@ import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Settings
 from hiddencodes.benchmarks.papers.spring_block import REPRODUCTION, published
 from hiddencodes.benchmarks.papers.spring_block.fits import fit_claim, fitted
-from hiddencodes.benchmarks.papers.spring_block.networks import Trained, _accuracy, digits, mlp
+from hiddencodes.benchmarks.papers.spring_block.networks import Trained, accuracy, digits, mlp
 from hiddencodes.benchmarks.papers.spring_block.panels import (
     Measured,
     _accuracy_and_shape,
@@ -113,9 +113,7 @@ def test_accuracy_is_a_percentage_of_networks():
         "readout": {"kernel": np.stack([np.eye(4, 10), np.zeros((4, 10))])},
     }
     labels = np.array([0, 1, 0, 5])
-    np.testing.assert_allclose(
-        _accuracy(network, weights, np.zeros((4, 100), np.float32), labels), [50.0, 50.0]
-    )
+    np.testing.assert_allclose(accuracy(network, weights, np.zeros((4, 100)), labels), [50.0, 50.0])
 
 
 def test_the_catalogue_has_it():

@@ -4,7 +4,7 @@
 # matplotlib's methods take keyword arguments without types.
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -54,13 +54,13 @@ def phase_diagram(
     n, m, length = curves.shape
     figure = new_figure(1.6 + 0.78 * m, 0.9 + 0.78 * n)
     axes = figure.subplots(n, m, squeeze=False, sharex=True, sharey=True)
-    level = None
+    level: Any = None
     if shade is not None:
         level = ScalarMappable(Normalize(float(shade.min()), float(shade.max())), "gray")
     for i in range(n):
         for j in range(m):
             y, cell = curves[i, j], axes[i, j]
-            span = float(np.ptp(y))
+            span = float(y.max() - y.min())
             u = (y - y.min()) / span if span > 0 else np.full(length, 0.5)
             cell.plot([0, length - 1], [u[0], u[-1]], color=GRAY, linewidth=0.6)
             cell.plot(np.arange(length), u, color=PALETTE[1], linewidth=1.6)

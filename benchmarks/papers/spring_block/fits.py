@@ -23,14 +23,19 @@ def fitted(
     total = loads.sum(-1, keepdims=True)
     spread = np.hypot(errors, _MISFIT * total)
     found = [hc.fit_chain(d, s, ratio=RATIO) for d, s in zip(loads.reshape(-1, loads.shape[-1]), spread.reshape(-1, loads.shape[-1]), strict=True)]  # fmt: skip
-    whole = lambda values: np.array(values).reshape(shape)
+
+    def whole(values: Sequence[float]) -> np.ndarray:
+        return np.array(values).reshape(shape)
+
     shares = (loads / total).reshape(-1, loads.shape[-1])
     return {
         "friction": whole([f.friction for f in found]),
         "friction error": whole([f.friction_error for f in found]),
         "noise": whole([f.noise for f in found]),
         "noise error": whole([f.noise_error for f in found]),
-        "largest deviation": whole([np.abs(f.loads - s).max() for f, s in zip(found, shares, strict=True)]),
+        "largest deviation": whole(
+            [float(np.abs(f.loads - s).max()) for f, s in zip(found, shares, strict=True)]
+        ),
     }
 
 

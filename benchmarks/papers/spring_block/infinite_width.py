@@ -6,7 +6,13 @@ import numpy as np
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
 from hiddencodes.benchmarks.papers.spring_block import figures
-from hiddencodes.benchmarks.papers.spring_block.networks import DEPTH, digits, mlp
+from hiddencodes.benchmarks.papers.spring_block.networks import (
+    DEPTH,
+    digits,
+    mlp,
+    separations,
+    standard_error,
+)
 
 # D_0 .. D_7 of 1500 standardized digits by slope, measured with another implementation on other digits.
 MEASURED = {
@@ -41,10 +47,9 @@ def infinite_width(settings: Settings) -> Section:
         claims.append(
             Claim.agrees(name, f"Slope {slope:g}: draws from the prior have this curve at infinite width", theory.separation[1:], mean, error, grade="derived")
         )  # fmt: skip
-        with_inputs = lambda v, first: np.concatenate([[first], v])
         panels[f"slope {slope:g}"] = [
             figures.Curve("infinite width", theory.separation),
-            figures.Curve("prior draws", with_inputs(mean, theory.separation[0]), with_inputs(error, 0.0)),
+            figures.Curve("prior draws", np.append(theory.separation[0], mean), np.append(0.0, error)),
         ]
     return Section(
         title="Before learning",
@@ -81,14 +86,13 @@ def _extrapolated(
     settings: Settings, slope: float, x: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """D of prior draws and its error at infinite width: what is of order 1/N cancels in ``2 D(2N) - D(N)``."""
-    found = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     for width in widths(settings):
         network = mlp(slope, width=width, bias=False)
-        keys = jax.random.split(jax.random.key(settings.random_key(f"{slope:g}, {width}")), draws(settings))
-        layers = jax.jit(lambda k, m=network: m.apply(m.init(k), x.astype(np.float32)).postactivations)
-        values = np.stack(
-            [[hc.feature_separation(np.asarray(h), labels) for h in layers(key)] for key in keys]
+        key = jax.random.key(settings.random_key(f"{slope:g}, {width}"))
+        values = separations(
+            network, jax.vmap(network.init)(jax.random.split(key, draws(settings))), x, labels
         )
-        found.append((values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))))
+        found.append((values.mean(0), standard_error(values.T)))
     (narrow, narrow_error), (wide, wide_error) = found
     return 2 * wide - narrow, np.hypot(2 * wide_error, narrow_error)

@@ -1,15 +1,14 @@
 """The law of data separation (arXiv 2210.17020): equal loads in every layer, with and without batch normalization."""
 
-from typing import Any
-
-import jax
 import numpy as np
+import xarray as xr
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.benchmarks.papers.spring_block import figures
-from hiddencodes.benchmarks.papers.spring_block.networks import digits, mlp
+from hiddencodes.benchmarks.papers.spring_block.networks import digits, mlp, separations, weights_of
+from hiddencodes.drawing import array
 
 CASES = {"batch normalization": (0.0, True), "none": (0.0, False), "linear": (1.0, True)}
 
@@ -32,9 +31,9 @@ def law(settings: Settings) -> Section:
         )  # fmt: skip
         runs[label] = {
             **describe_training(run),
-            "accuracy": float(run["posterior"]["train_accuracy"].values[0, :, -1].mean()),
+            "accuracy": float(array(run, "posterior/train_accuracy")[0, :, -1].mean()),
         }
-        curves[label] = _pseudo_inverse(posterior.mlp, hc.final_weights(run), data, norm)
+        curves[label] = _pseudo_inverse(posterior, run, norm)
     straight = {label: np.array([_pearson(c) for c in each]) for label, each in curves.items()}
     loads = {label: hc.load_curve(each.mean(0)) for label, each in curves.items()}
     panels = {
@@ -64,18 +63,13 @@ def law(settings: Settings) -> Section:
     )
 
 
-def _pseudo_inverse(network: hc.MLP, weights: Any, data: hc.Task, norm: bool) -> np.ndarray:
-    """ln D of He and Su (network, position), in double precision."""
-    x = np.asarray(data.x_train, float)
+def _pseudo_inverse(posterior: hc.Posterior, run: xr.DataTree, norm: bool) -> np.ndarray:
+    """ln D of He and Su (network, position)."""
+    x, labels = np.asarray(posterior.task.x_train, float), posterior.task.labels_train
     inputs = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) if norm else x
-    first = hc.feature_separation(inputs, data.labels_train, "pseudo-inverse")
-    with jax.enable_x64(True):
-        layers = jax.jit(lambda w: network.apply(w, x).postactivations)
-        each = [
-            [hc.feature_separation(np.asarray(h), data.labels_train, "pseudo-inverse") for h in layers(jax.tree.map(lambda a, i=i: np.asarray(a[0, i], float), weights))]
-            for i in range(weights["readout"]["kernel"].shape[1])
-        ]  # fmt: skip
-    return np.array([[float(first), *map(float, row)] for row in each])
+    first = hc.feature_separation(inputs, labels, "pseudo-inverse")
+    layers = separations(posterior.mlp, weights_of(run, 0), x, labels, "pseudo-inverse")
+    return np.concatenate([np.full((len(layers), 1), first), layers], axis=1)
 
 
 def _pearson(curve: np.ndarray) -> float:

@@ -1,5 +1,8 @@
 """Deep networks with batch normalization that learn digits, as the authors' script trains them, and what their layers do."""
 
+# pyright: reportUnknownMemberType=false
+# JAX's functions on arrays of no particular type.
+
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,11 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+import xarray as xr
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Settings
 from hiddencodes.benchmarks.papers.section import describe_training
+from hiddencodes.diagnostics.separation import SeparationMeasure
 from hiddencodes.drawing import array
 
 WIDTH, DEPTH, SIZE, N_TRAIN = 100, 7, 10, 2560
@@ -126,7 +132,10 @@ def train(
         hc.Posterior(mlp(cell.slope), data.task, prior=prior, likelihood="categorical", temperature=1.0)
         for cell in cells
     ]
-    column = lambda name: [float(getattr(cell, name)) for cell in cells]
+
+    def column(name: str) -> list[float]:
+        return [float(getattr(cell, name)) for cell in cells]
+
     run = settings.train(
         label, posteriors, networks=networks, epochs=epochs, snapshots=1, batch_size=batch_size, optimizer="adam",
         learning_rate=column("learning_rate"), label_noise=column("data_noise"), input_noise=column("data_noise"),
@@ -135,9 +144,8 @@ def train(
     inputs = np.array([_separation_of_inputs(data.task, cell.data_noise) for cell in cells])
     separation = array(run, "posterior/separation")[:, :, -1]
     first = np.broadcast_to(inputs[:, None, None], (*separation.shape[:2], 1))
-    weights: Any = hc.final_weights(run)
     found = [
-        accuracy(posterior.mlp, jax.tree.map(lambda a, i=i: a[i], weights), data.x_test, data.labels_test)
+        accuracy(posterior.mlp, weights_of(run, i), data.x_test, data.labels_test)
         for i, posterior in enumerate(posteriors)
     ]
     return Trained(np.concatenate([first, separation], -1), np.stack(found), describe_training(run))
@@ -148,22 +156,42 @@ def mlp(slope: float, *, depth: int = DEPTH, width: int = WIDTH, bias: bool = Tr
     return hc.MLP(SIZE**2, 10, width, depth, hc.leaky_relu(slope), hc.standard, bias=bias)
 
 
+def weights_of(run: xr.DataTree, seed: int) -> dict[str, dict[str, np.ndarray]]:
+    """Weights of the networks of a cell at the end of training, with a leading axis."""
+    return {name: {k: v[seed] for k, v in layer.items()} for name, layer in hc.final_weights(run).items()}
+
+
 def accuracy(
     network: hc.MLP, weights: Any, x: np.ndarray, labels: np.ndarray
 ) -> Float[np.ndarray, " network"]:
     """Share of right labels of every network, in percent."""
-    return np.asarray(
-        _accuracy(network, weights, jnp.asarray(x, jnp.float32), jnp.asarray(labels, jnp.int32))
-    )
+    right = np.argmax(hc.network_outputs(network, weights, x), axis=-1) == labels
+    return 100.0 * right.mean(-1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _accuracy(network: hc.MLP, weights: Any, x: Any, labels: Any) -> Any:
-    def one(w: Any) -> Any:
-        right = jnp.argmax(network.apply(w, x).output, axis=1) == labels
-        return 100.0 * jnp.mean(right.astype(jnp.float32))
+def separations(
+    network: hc.MLP,
+    weights: Any,
+    x: ArrayLike,
+    labels: np.ndarray,
+    measure: SeparationMeasure = "trace",
+) -> Float[np.ndarray, "network layer"]:
+    """D of every hidden layer of networks, in double precision; weights have a leading axis."""
+    with jax.enable_x64(True):
+        inputs = jnp.asarray(np.asarray(x, float))
 
-    return jax.lax.map(one, jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), weights))
+        def layers(w: Any) -> Any:
+            return jnp.stack(network.apply(w, inputs).postactivations)
+
+        def own(array: ArrayLike, i: int) -> Array:
+            return jnp.asarray(np.asarray(array, float)[i])
+
+        compiled: Any = jax.jit(layers)
+        found: list[np.ndarray] = []
+        for i in range(np.shape(weights["readout"]["kernel"])[0]):
+            one = {name: {k: own(v, i) for k, v in layer.items()} for name, layer in weights.items()}
+            found.append(hc.feature_separation(np.asarray(compiled(one)), labels, measure))
+    return np.stack(found)
 
 
 def _separation_of_inputs(task: hc.Task, noise: float) -> float:

@@ -1,11 +1,11 @@
 """The phase diagram of trained networks: four kinds of noise against the slope of the leaky ReLU."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
@@ -88,8 +88,9 @@ def learning_rate(settings: Settings) -> Section:
 def data_noise(settings: Settings) -> Section:
     """Phase diagram with noise on labels and inputs."""
     panel = published.DATA_NOISE
-    make = lambda slope, q: Cell(slope, data_noise=q)
-    found = _measure(settings, panel.noise, make, epochs=100, networks=settings.choose(full=5, quick=2))
+    found = _measure(
+        settings, panel.noise, lambda slope, q: Cell(slope, data_noise=q), epochs=100, networks=settings.choose(full=5, quick=2)
+    )  # fmt: skip
     _, area = found.of(panel)
     # Its last column is not that of the dropout panel, which it should be: fewer digits were used than the script says.
     noisy = np.asarray(found.noise) > 0.0
@@ -126,7 +127,9 @@ def batch_size(settings: Settings) -> Section:
         for size in sizes
     ]  # fmt: skip
     columns = tuple(published.BATCH_SIZES.index(size) for size in sizes)
-    runs = {f"batches of {size}": t.description for size, t in zip(sizes, each, strict=True)}
+    runs: dict[str, object] = {
+        f"batches of {size}": t.description for size, t in zip(sizes, each, strict=True)
+    }
     found = _gathered(each, slopes, columns, tuple(float(s) for s in sizes), runs)
     return _section(
         "Batch size", "Which layers separate classes, by slope and size of batches?", found, _moves(found, "small batches"),
@@ -244,14 +247,14 @@ def _against(panel: Panel, found: Measured, settings: Settings) -> list[Claim]:
 
 
 def _curves(panel: Panel, found: Measured) -> list[Claim]:
-    rows = []
+    rows: list[tuple[np.ndarray, np.ndarray]] = []
     for (i, noise), curve in published.curves_of(panel).items():
         if i in found.slopes and noise in found.noise:
             d = found.curves.separation[found.slopes.index(i), found.noise.index(noise)]
-            rows.append((curve, (d - d.min()) / np.ptp(d)))
+            rows.append((curve, (d - d.min()) / (d.max() - d.min())))
     if not rows:
         return []
-    expected, measured = (np.stack(each) for each in zip(*rows, strict=True))
+    expected, measured = (np.stack([row[k] for row in rows]) for k in (0, 1))
     return [
         Claim.agrees("curves", f"{len(rows)} whole load curves, scaled to between 0 and 1", expected, measured, grade="text", extra=0.06, extra_reason="twice the mean largest deviation of another implementation")
     ]  # fmt: skip
@@ -265,7 +268,7 @@ def _accuracy_and_shape(panel: Panel, found: Measured, settings: Settings) -> li
     ]  # fmt: skip
     if settings.quick:
         return claims
-    lost = []
+    lost: list[float] = []
     for k, i in enumerate(found.slopes):
         if SLOPES[i] < 1.0:
             straightest = int(np.argmin(np.abs(found.curves.area[k])))
@@ -296,10 +299,10 @@ def _counter_examples(found: Measured) -> list[Claim]:
 def _moves(found: Measured, noise: str) -> list[Claim]:
     """What the abstract says of every panel, columns from most to least noise."""
     area = found.curves.area
-    order = np.arange(area.shape[1])
+    order = list(range(area.shape[1]))
     nonlinear = area[:-1]
     rises = [_rank_correlation(order, row) for row in nonlinear]
-    falls = [_rank_correlation(np.arange(len(area)), column) for column in area.T]
+    falls = [_rank_correlation(list(range(len(area))), column) for column in area.T]
     return [
         Claim.above("more-noise", f"More {noise} makes curves of nonlinear networks more convex: Spearman's correlation of area and column, smallest of the rows", 0.5, min(rises), grade="text"),
         Claim.below("more-linear", "A larger slope makes them more convex: correlation of area and slope, largest of the columns", -0.4, max(falls), grade="text"),
@@ -308,5 +311,6 @@ def _moves(found: Measured, noise: str) -> list[Claim]:
     ]  # fmt: skip
 
 
-def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.asarray(spearmanr(np.ravel(x), np.ravel(y)))[0])
+def _rank_correlation(x: np.ndarray | list[int], y: np.ndarray) -> float:
+    found: Any = spearmanr(np.ravel(x), np.ravel(y))
+    return float(found.statistic)

@@ -1,6 +1,6 @@
 """Which layers separate classes in the posterior, plain and lazy, at rising temperature: this project's own experiment."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def posterior(settings: Settings) -> Section:
     )  # fmt: skip
 
 
-def _network(task: hc.Task, width: int, scaling: hc.Parameterization, **temperature: float) -> hc.Posterior:
+def _network(task: hc.Task, width: int, scaling: hc.Parameterization, **temperature: Any) -> hc.Posterior:
     return hc.Posterior(
         hc.MLP(task.n_inputs, len(DIGITS), width, DEPTH, hc.relu, scaling), task, **temperature
     )
