@@ -19,6 +19,7 @@ PAGES = (
     "docs/long_runs.md",
     "docs/geometry.md",
     "docs/abstraction.md",
+    "docs/layers.md",
     "CONTRIBUTING.md",
 )
 
@@ -72,6 +73,15 @@ def test_abstraction(capsys):
     assert n["certificate"].gap.max() < 1e-3
     assert lines[-2] == "[1. 1.] True" or lines[-2].endswith("False")
     assert lines[-1] == "['one latent', 'one latent', 'conjunctive']"
+
+
+def test_layers(capsys):
+    n = execute("docs/layers.md")
+    capsys.readouterr()
+    # Learning separates classes where the prior mixes them up.
+    assert np.all(n["curve"].loads[-1] > 0.0)
+    assert np.all(n["prior"].loads < 0.0)
+    np.testing.assert_allclose(n["fit"].noise, 0.1, rtol=1e-3)
 
 
 def test_tutorial(capsys):
