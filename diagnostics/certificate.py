@@ -14,9 +14,12 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from hiddencodes.models import MLP, Params
-from hiddencodes.models.unit_gain import largest_gains
+from hiddencodes.models.unit_gain import UnitGains, gains_of, largest_gains
 from hiddencodes.models.weight_decay_dual import dual_bound, has_free_constant, loss_and_residuals
 from hiddencodes.tasks.arguments import positive_number
+
+# Best units of a search that are tried for all networks, and by what share an objective below a bound says that a search failed.
+_SHARED, _FAILED = 32, 1e-4
 
 
 class OptimalityCertificate(NamedTuple):
@@ -24,12 +27,14 @@ class OptimalityCertificate(NamedTuple):
 
     Attributes:
         objective: Loss and decay of each network.
-        bound: Lower bound on the objective of every network, from this one's residuals.
+        bound: Lower bound on the objective of every network, from this one's residuals; minus infinity if the search failed: it found
+            only silent units, or less than this network's objective shows to be there.
         gap: Objective minus bound, over the objective; the network cannot be further above the global minimum.
         largest_gain: Of a unit that could be added, over the gain that pays for its decay: 1 at a minimum, above 1 where a new unit lowers the
             objective.
-        searches: By what share of the largest gain the worst of the better half of the searches fell short: if it is much, the search for
-            the best unit is difficult, and the bound is to be doubted.
+        searches: Share of the searches that ended within a thousandth of the largest gain: if it is small, the best unit is hard to find, and
+            the bound is to be doubted, or taken again with more ``starts``.
+        worst_search: Gain at the worst of the searches, over the largest.
 
     >>> from hiddencodes.models import linear, standard
     >>> weights = {"hidden_1": {"kernel": np.zeros((1, 1))}, "readout": {"kernel": np.zeros((1, 1))}}
@@ -43,6 +48,7 @@ class OptimalityCertificate(NamedTuple):
     gap: Float[np.ndarray, "*batch"]
     largest_gain: Float[np.ndarray, "*batch"]
     searches: Float[np.ndarray, "*batch"]
+    worst_search: Float[np.ndarray, "*batch"]
 
 
 def optimality_certificate(
@@ -104,6 +110,10 @@ def optimality_certificate(
     ]
     arrays = {name: {k: np.asarray(v, float) for k, v in layer.items()} for name, layer in weights.items()}
     outputs = network_outputs(mlp, arrays, x)
+    if y.shape != outputs.shape[-2:] or not np.all(np.isfinite(y)):
+        raise ValueError(
+            f"targets: expected finite numbers of the shape {outputs.shape[-2:]}, got the shape {y.shape}"
+        )
     value, residuals = loss_and_residuals(loss, outputs, y)
     rates = {"hidden_1": {"kernel": hidden_decay, "bias": of_bias}, "readout": {"kernel": readout_decay}}
     objective = value + sum(
@@ -117,14 +127,49 @@ def optimality_certificate(
     if mlp.bias and not free:
         x = np.column_stack([x, np.full(len(x), math.sqrt(hidden / of_bias))])
     found = largest_gains(residuals, x, mlp.activation, free_bias=free, starts=starts, seed=seed)
-    largest = found.gain.max(-1)
-    limit = math.sqrt(hidden * readout)
+    own = found.gain.max(-1)
     centre = has_free_constant(mlp.activation, free_bias=free)
-    bound = dual_bound(loss, residuals, y, limit / np.maximum(largest, 1e-300), centre=centre)
-    better = np.sort(found.gain, axis=-1)[..., found.gain.shape[-1] // 2]
-    return OptimalityCertificate(
-        objective, bound, (objective - bound) / objective, largest / limit, 1 - better / largest
+    known = UnitGains(
+        *(
+            np.concatenate(pair)
+            for pair in zip(_best(found), _units(arrays, x, multipliers[0], free=free), strict=True)
+        )
     )
+    # Units of the networks themselves, and the best for any of them, count for all.
+    largest = np.maximum(
+        own, gains_of(known.preactivations, known.norm, residuals, mlp.activation, centre=centre).max(-1)
+    )
+    limit = math.sqrt(hidden * readout)
+    with np.errstate(divide="ignore"):
+        bound = dual_bound(loss, residuals, y, limit / largest, centre=centre)
+    bound = np.where(objective < bound * (1.0 - _FAILED), -np.inf, bound)
+    best = np.where(own > 0, own, np.inf)[..., None]
+    return OptimalityCertificate(
+        objective, bound, (objective - bound) / objective, largest / limit, np.mean(found.gain >= (1.0 - 1e-3) * best, axis=-1),
+        np.min(found.gain / best, axis=-1),
+    )  # fmt: skip
+
+
+def _best(found: UnitGains) -> UnitGains:
+    """The best units of every search, in one list."""
+    order = np.argsort(-found.gain, axis=-1)[..., :_SHARED]
+    pick = [np.take_along_axis(found.gain, order, -1), np.take_along_axis(found.preactivations, order[..., None], -2), np.take_along_axis(found.norm, order, -1)]  # fmt: skip
+    return UnitGains(pick[0].ravel(), pick[1].reshape(-1, pick[1].shape[-1]), pick[2].ravel())
+
+
+def _units(
+    arrays: Mapping[str, Mapping[str, np.ndarray]], x: np.ndarray, multiplier: float, *, free: bool
+) -> UnitGains:
+    """The units of the networks; ``x`` has a column for biases that decay."""
+    weights = multiplier * arrays["hidden_1"]["kernel"]
+    bias = arrays["hidden_1"].get("bias")
+    flat = np.swapaxes(weights, -1, -2).reshape(-1, weights.shape[-2])
+    u, norm = x[:, : flat.shape[1]] @ flat.T, np.sum(flat**2, axis=1)
+    if bias is not None:
+        u = u + bias.reshape(-1)
+        if not free:
+            norm = norm + (bias.reshape(-1) / x[:, -1][0]) ** 2
+    return UnitGains(np.zeros(len(norm)), u.T, np.sqrt(norm))
 
 
 def network_outputs(

@@ -28,10 +28,12 @@ def data_separation(
         kernel: ``x_i . x_j``, up to a factor, with any leading axes.
         labels: Class of every pattern, integers.
         measure: ``"trace"`` as of arXiv 2407.19353, or ``"pseudo-inverse"`` as of arXiv 2210.17020 (whose D is the exponential of
-            this one). S_b has rank K - 1 at most; what is below 1e-10 of its largest eigenvalue counts as zero.
+            this one). S_b has rank K - 1 at most; what is below 1e-10 of its largest eigenvalue, or below what rounding of a kernel of its
+            type leaves, counts as zero.
 
     Returns:
-        D, natural logarithms. Infinite where all class means agree, minus infinite where classes have no spread.
+        D, natural logarithms. Infinite where all class means agree, minus infinite where classes have no spread, NaN where all patterns
+        agree or a number is not finite.
 
     Raises:
         ValueError: If shapes do not fit, there is one class only, or the measure is unknown.
@@ -41,9 +43,13 @@ def data_separation(
         >>> print(round(float(np.exp(data_separation(x @ x.T, [0, 0, 1, 1]))), 4))
         0.04
     """
-    k = np.asarray(kernel, float)
+    given = np.asarray(kernel)
+    rounding = float(np.finfo(given.dtype if given.dtype.kind == "f" else float).eps)
+    k = given.astype(float)
     if k.ndim < 2 or k.shape[-1] != k.shape[-2]:
         raise ValueError(f"kernel: expected (..., pattern, pattern), got the shape {k.shape}")
+    # What rounding of the inner products leaves in place of zero, before anything is taken off them.
+    floor = np.asarray(k.shape[-1] * rounding * np.abs(np.einsum("...ii->...i", k)).max(-1))
     members, means = _classes(labels, k.shape[-1], measure)
     # A shift of the features changes nothing, but without it small classes drown in a large common mean.
     k = k - k.mean(-1, keepdims=True) - k.mean(-2, keepdims=True) + k.mean((-2, -1), keepdims=True)
@@ -54,7 +60,8 @@ def data_separation(
         return _log_ratio(within, between)
     scaled = np.sqrt(shares)[:, None] * means
     residual = (np.eye(k.shape[-1]) - members @ means) / np.sqrt(k.shape[-1])
-    return _pseudo_inverse(scaled @ k @ scaled.T, scaled @ k @ residual.T)
+    total = np.asarray(np.einsum("...ii->...", k))
+    return _pseudo_inverse(scaled @ k @ scaled.T, scaled @ k @ residual.T, total, len(shares) - 1, floor)
 
 
 def feature_separation(
@@ -88,7 +95,9 @@ def feature_separation(
         return _log_ratio(within, np.sum(shares * np.sum(centre**2, axis=-1), axis=-1))
     centre = np.sqrt(shares)[:, None] * centre
     turn = np.swapaxes(centre, -1, -2)
-    return _pseudo_inverse(centre @ turn, (residual @ turn).swapaxes(-1, -2) / np.sqrt(x.shape[-2]))
+    cross = (residual @ turn).swapaxes(-1, -2) / np.sqrt(x.shape[-2])
+    total = np.asarray(np.sum(x**2, axis=(-2, -1)))
+    return _pseudo_inverse(centre @ turn, cross, total, len(shares) - 1, np.zeros(x.shape[:-2]))
 
 
 def _classes(labels: ArrayLike, n: int, measure: str) -> tuple[np.ndarray, np.ndarray]:
@@ -106,18 +115,27 @@ def _classes(labels: ArrayLike, n: int, measure: str) -> tuple[np.ndarray, np.nd
 
 
 def _log_ratio(within: ArrayLike, between: ArrayLike) -> np.ndarray:
-    # Rounding may leave a spread of nothing slightly below zero.
-    with np.errstate(divide="ignore"):
+    # Rounding may leave a spread of nothing slightly below zero; nothing over nothing is not a number.
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.log(np.maximum(within, 0.0)) - np.log(np.maximum(between, 0.0)))
 
 
-def _pseudo_inverse(between: np.ndarray, cross: np.ndarray) -> np.ndarray:
-    """``ln Tr[(C G C^T)^{+2} (C G R^T)(C G R^T)^T]`` with ``S_b ~ C G C^T`` and ``S_w ~ R G R^T``."""
-    values, vectors = np.linalg.eigh(between)
-    kept = values > 1e-10 * values[..., -1:]
+def _pseudo_inverse(
+    between: np.ndarray, cross: np.ndarray, total: np.ndarray, rank: int, floor: np.ndarray
+) -> np.ndarray:
+    """``ln Tr[(C G C^T)^{+2} (C G R^T)(C G R^T)^T]`` with ``S_b ~ C G C^T`` and ``S_w ~ R G R^T``, eigenvalues up to ``floor`` left out.
+
+    ``total`` is the spread of all patterns: without any there is nothing to measure.
+    """
+    finite = np.isfinite(between).all((-2, -1)) & np.isfinite(cross).all((-2, -1))
+    values, vectors = np.linalg.eigh(np.where(finite[..., None, None], between, 0.0))
+    kept = values > np.maximum(1e-10 * values[..., -1:], floor[..., None])
+    kept[..., :-rank] = False
     squares = np.sum((np.swapaxes(vectors, -1, -2) @ cross) ** 2, axis=-1)
+    spread = np.sum(np.where(kept, squares / np.where(kept, values, 1.0) ** 2, 0.0), -1)
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.sum(np.where(kept, squares / np.where(kept, values, 1.0) ** 2, 0.0), -1)))
+        found = np.where(kept.any(-1), np.log(spread), np.inf)
+    return np.where(finite & (total > 0.0), found, np.nan)
 
 
 class LoadCurve(NamedTuple):

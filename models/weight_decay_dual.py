@@ -19,6 +19,8 @@ from hiddencodes.models.activations import Activation
 
 # Of the scales at which residuals give a bound, so many are tried.
 _SCALES = 400
+# Residuals that are this small against the targets are rounding.
+_NOTHING = 1e-12
 
 
 def has_free_constant(activation: Activation, *, free_bias: bool) -> bool:
@@ -70,7 +72,8 @@ def dual_bound(
         centre: Whether outputs can have a constant part at no cost; then only residuals that sum to zero give a bound.
 
     Returns:
-        Bounds (...); minus infinity where residuals give none.
+        Bounds (...); minus infinity where a scale is infinite although there are residuals: then the search for units found only silent
+        ones, and knows nothing.
 
     >>> y = np.array([[1.0], [-1.0]])
     >>> round(float(dual_bound("gaussian", 0.5 * y, y, 1.0, centre=True)), 3)
@@ -80,15 +83,17 @@ def dual_bound(
     if centre:
         z = z - z.mean(-2, keepdims=True)
     top = np.asarray(largest_scale, float)
+    blind = ~np.isfinite(top) & (np.abs(z).max((-2, -1), initial=0.0) > _NOTHING * np.abs(y).max(initial=0.0))
+    top = np.where(np.isfinite(top), top, 1.0)
     if loss == "gaussian":
         along, size = np.sum(z * y, axis=(-2, -1)), np.sum(z**2, axis=(-2, -1))
         scale = np.clip(along / np.where(size > 0, size, 1.0), 0.0, top)
-        return np.asarray(scale * along - 0.5 * scale**2 * size)
+        return np.where(blind, -np.inf, scale * along - 0.5 * scale**2 * size)
     p = y * z
     top = np.minimum(top, 1.0 / np.maximum(p.max((-2, -1)), 1e-300))
     scale = np.linspace(0.0, 1.0, _SCALES) * top[..., None]
     tried = np.sum(_entropy(scale[..., None, None] * p[..., None, :, :]), axis=(-2, -1))
-    return np.asarray(tried.max(-1))
+    return np.where(blind, -np.inf, tried.max(-1))
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:

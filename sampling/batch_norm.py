@@ -54,9 +54,13 @@ class Normalized(NamedTuple):
     moments: tuple[Moments, ...]
 
 
-def _moments(values: Float[Array, "pattern unit"]) -> Moments:
-    mean = jnp.mean(values, axis=0)
-    return Moments(mean, jnp.mean(jnp.square(values - mean[None, :]), axis=0))
+def _moments(values: Float[Array, "pattern unit"], weight: Float[Array, " pattern"] | None) -> Moments:
+    if weight is None:
+        mean = jnp.mean(values, axis=0)
+        return Moments(mean, jnp.mean(jnp.square(values - mean[None, :]), axis=0))
+    share = weight / jnp.sum(weight)
+    mean = share @ values
+    return Moments(mean, share @ jnp.square(values - mean[None, :]))
 
 
 def normalized(
@@ -65,6 +69,7 @@ def normalized(
     x: Float[Array, "pattern input"],
     between: Between | None = None,
     moments: tuple[Moments, ...] | None = None,
+    weight: Float[Array, " pattern"] | None = None,
 ) -> Normalized:
     """The forward pass of a network whose inputs and hidden preactivations are normalized.
 
@@ -74,6 +79,7 @@ def normalized(
         x: Inputs.
         between: As in `MLP.apply`; the plain network is the one without it.
         moments: What to normalize with, as in `Normalized`; None for the moments over the patterns at hand.
+        weight: How much each pattern counts in those; None for one each.
 
     Example:
         >>> from hiddencodes.models import relu, standard
@@ -85,7 +91,7 @@ def normalized(
         >>> bool(jnp.allclose(found.output, mlp.apply(found.plain, x).output, atol=1e-5))
         True
     """
-    used = [_moments(x) if moments is None else moments[0]]
+    used = [_moments(x, weight) if moments is None else moments[0]]
     shift, scale = used[0].mean, used[0].scale
     h = (x - shift[None, :]) / scale[None, :]
     plain: Params = {}
@@ -99,7 +105,7 @@ def normalized(
         if shape.index == mlp.depth:
             plain[shape.name] = {"kernel": kernel}
             return Normalized(z, plain, tuple(used))
-        used.append(_moments(z) if moments is None else moments[shape.index + 1])
+        used.append(_moments(z, weight) if moments is None else moments[shape.index + 1])
         gain = leaves["gain"] / used[-1].scale
         own_kernel, own_bias = kernel * gain[None, :], leaves["bias"] - used[-1].mean * gain
         if shape.index == 0:

@@ -99,7 +99,9 @@ def train(
         batch_norm: Whether inputs and hidden preactivations are normalized over the patterns of a step, with a trained gain (from 1) and the
             bias (from 0) of every unit; networks need ``bias=True``. Observables and ``weights`` are those of the plain network that
             it is with the moments of the whole training set, or, with ``"running"``, with moments averaged along training
-            (a tenth of every step's), as deep-learning libraries evaluate it: what noise and dropout added to them stays in.
+            (a tenth of every step's), as deep-learning libraries evaluate it: what noise and dropout added to them stays in, and the group
+            ``initial`` is normalized with means of 0 and variances of 1. Plain networks cannot be trained on as normalized ones:
+            gains and averages are not in the run, and ``start`` sets gains to 1.
         stop_below: A network is trained no further when the objective of a step falls below it; ``n_steps`` says how many it took.
         start: Initial weights with leading axes (seed, chain); None for draws from the prior.
         observables: What a snapshot is; None for `training_observables`.
@@ -158,6 +160,10 @@ def train(
     arguments.choice("batch_norm", batch_norm, (False, True, "running"))
     if batch_norm and not first.mlp.bias:
         raise ValueError("batch_norm: networks need bias=True, got bias=False")
+    if batch_norm and size is not None and 1 in (size, n_train % size):
+        raise ValueError(
+            f"batch_size: a batch of one pattern has no variance to normalize with, got {size} for {n_train} patterns"
+        )
     running = batch_norm == "running"
     stops = setup.per_posterior("stop_below", stop_below, n)
     path = arguments.out(out, resume=resume)
@@ -239,9 +245,17 @@ def train(
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         ) | {"sampler": json.dumps(settings)}  # fmt: skip
         session = provenance.session(how.devices)
+        names = {o.name for o in observed}
         constants = {
             "constant_data": setup.constants(
-                posteriors, coords, with_kernel=any(o.name == "condition_kernel" for o in observed)
+                posteriors,
+                coords,
+                with_kernel="condition_kernel" in names,
+                input_separation=setup.input_separation(
+                    posteriors, varied["input_noise"], batch_norm=bool(batch_norm), running=running
+                )
+                if "separation" in names
+                else None,
             ),
             "initial": setup.observed(target, q, data, coords, dtype),
         }

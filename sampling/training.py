@@ -109,7 +109,8 @@ def objective(
     def run(mlp: MLP, params: Params, x: Array) -> tuple[Array, tuple[Moments, ...]]:
         if not recipe.batch_norm:
             return mlp.apply(params, x, between).output, ()
-        found = normalized(mlp, params, x, between)
+        # Patterns that only fill up the last batch of an epoch are not among its moments.
+        found = normalized(mlp, params, x, between, weight=weight)
         return found.output, found.moments
 
     forward = [lambda p, x, m=mlp: run(m, p, x) for mlp in target.networks]

@@ -13,8 +13,9 @@ from hiddencodes.models import Posterior
 from hiddencodes.models.mlp import MLP, weight_shapes
 from hiddencodes.models.prior import sample_prior
 from hiddencodes.sampling import run_tree
-from hiddencodes.sampling.batch_norm import stored_shapes
+from hiddencodes.sampling.batch_norm import EPSILON, stored_shapes
 from hiddencodes.sampling.plan import Plan
+from hiddencodes.sampling.separation import separation_of
 from hiddencodes.sampling.training_target import TrainingTarget
 from hiddencodes.sampling.weights import to_positions
 
@@ -170,13 +171,21 @@ def coordinates(posteriors: Sequence[Posterior], plan: Plan) -> dict[str, Any]:
     return run_tree.coordinates(posteriors[0], plan) | {"condition": conditions, "condition_2": conditions}
 
 
-def constants(posteriors: Sequence[Posterior], coords: dict[str, Any], *, with_kernel: bool) -> xr.Dataset:
+def constants(
+    posteriors: Sequence[Posterior],
+    coords: dict[str, Any],
+    *,
+    with_kernel: bool,
+    input_separation: np.ndarray | None,
+) -> xr.Dataset:
     """Kernels of the test patterns, their targets, and what tells the points of the grid apart."""
     tasks = [p.task for p in posteriors]
-    kernels = {}
+    kernels: dict[str, Any] = {}
     if with_kernel:
         kernel = np.stack([t.x_test @ t.x_test.T / t.n_inputs for t in tasks])
         kernels["input_kernel"] = (("seed", "condition", "condition_2"), kernel)
+    if input_separation is not None:
+        kernels["input_separation"] = (("seed",), input_separation)
     dataset = xr.Dataset(
         {
             **kernels,
@@ -187,6 +196,30 @@ def constants(posteriors: Sequence[Posterior], coords: dict[str, Any], *, with_k
     return dataset.assign_coords(
         {name: coords[name] for name in ("seed", "condition", "condition_2", "output")}
     )
+
+
+def input_separation(
+    posteriors: Sequence[Posterior], noise: np.ndarray, *, batch_norm: bool, running: bool
+) -> np.ndarray:
+    """D of what the first layer reads of the training patterns, see `hiddencodes.sampling.separation` (seed).
+
+    Args:
+        posteriors: The posteriors.
+        noise: On their inputs, which averages along training have in them.
+        batch_norm: Whether inputs are normalized.
+        running: Whether by averages along training.
+    """
+
+    def of(p: Posterior, noise: float) -> Any:
+        data = p.data()
+        x = np.asarray(data.x_train, float)
+        if batch_norm:
+            variance = x.var(0) + ((noise * x.std()) ** 2 if running else 0.0)
+            x = (x - x.mean(0)) / np.sqrt(variance + EPSILON)
+        return separation_of(jnp.asarray(x), jnp.asarray(np.asarray(data.class_average, float)))
+
+    with jax.enable_x64(True):
+        return np.array([float(of(p, float(n))) for p, n in zip(posteriors, noise, strict=True)])
 
 
 def observed(

@@ -74,7 +74,8 @@ class FactorialMinimum(NamedTuple):
         objective: The least objective.
         kernels: The layer's kernels at the global minima with the least and with the most content in products of latents, by degree
             (two, degree): ``chi^T K chi/P`` of one product. The constant's is NaN where biases leave it open, all but the latents' in the numerical case.
-        abstract: Whether all global minima are abstract (True), none is (False), or neither (None).
+        abstract: Whether all global minima are abstract (True), or none is (False). None if some are (``"no preference"``), if that is not known
+            (``"numerical"``), or if there is nothing to ask because the layer is silent (``amplitude`` 0).
         parallelism: Parallelism score of the two, flipping one latent with all others fixed.
 
     >>> from hiddencodes.models import tanh
@@ -102,7 +103,7 @@ def input_spectrum(input_kernel: ArrayLike, latents: ArrayLike) -> InputSpectrum
         latents: +1 and -1 (pattern, latent); all combinations equally often.
 
     Raises:
-        ValueError: If a combination is missing, or the matrix is not invariant under flips and permutations of latents.
+        ValueError: If a combination is missing, or the matrix is not invariant under flips and permutations of latents, or no Gram matrix.
 
     >>> latents = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
     >>> input_spectrum(latents @ latents.T + 0.5, latents).degrees
@@ -123,16 +124,29 @@ def input_spectrum(input_kernel: ArrayLike, latents: ArrayLike) -> InputSpectrum
         )
     chosen = walsh_functions(n)[1]
     chi = np.stack([np.prod(y[:, list(each)], axis=1) for each in chosen], axis=1) / math.sqrt(len(y))
-    image, size = kernel @ chi, float(np.abs(kernel).max()) * len(y)
+    if not np.all(np.isfinite(kernel)):
+        raise ValueError("input_kernel: expected finite numbers, got NaN or infinity")
+    image = kernel @ chi
     values = np.sum(chi * image, axis=0)
     degree = np.array([len(each) for each in chosen])
     degrees = np.array([values[degree == d].mean() for d in range(n + 1)])
-    if np.abs(image - chi * degrees[degree]).max() > _EQUAL * size:
+    # A large constant part says nothing about how accurate the others have to be.
+    about_mean = kernel - kernel.mean(0)[None, :] - kernel.mean(1)[:, None] + kernel.mean()
+    size = float(np.abs(about_mean).max()) * len(y)
+    off = np.abs(chi.T @ (image - chi * degrees[degree]))
+    allowed = np.full(off.shape, size)
+    allowed[0, :] = allowed[:, 0] = np.sqrt(size * max(size, abs(float(degrees[0]))))
+    away = np.abs(about_mean @ chi[:, 1:] - chi[:, 1:] * degrees[degree][1:]).max(initial=0.0)
+    if np.any(off > _EQUAL * allowed + 1e-12 * abs(float(degrees[0]))) or away > _EQUAL * size:
         raise ValueError(
             "input_kernel: it is not invariant under flips and permutations of latents; `global_minimum` needs no such symmetry"
         )
     rest = kernel - (chi * degrees[degree]) @ chi.T
     within = float(np.linalg.eigvalsh(rest).max()) if len(y) > 2**n else 0.0
+    if float(degrees.min()) < -_EQUAL * max(size, float(np.abs(degrees).max())):
+        raise ValueError(
+            f"input_kernel: a Gram matrix has no negative eigenvalues, got {float(degrees.min()):g}"
+        )
     return InputSpectrum(degrees, max(within, 0.0))
 
 
@@ -182,6 +196,8 @@ def factorial_minimum(
             y / math.sqrt(p), inputs_of_kernel(input_kernel), activation, free_bias=free_bias, starts=starts
         )
         gain = float(found.gain.max()) ** 2
+        if not gain > 0.0:
+            raise ValueError(f"activation: no unit of {activation} that responds to these inputs was found")
     z = math.sqrt(readout_decay * hidden_decay / (gain * p))
     silent = 1.0 if loss == "gaussian" else 0.5
     if z >= silent:
@@ -224,7 +240,7 @@ def _case(spectrum: InputSpectrum, activation: Activation, *, free_bias: bool) -
     """Which case it is, and r where it has a closed form."""
     k, rest = spectrum.degrees, spectrum.rest
     k0, k1 = float(k[0]), float(k[1])
-    near = _EQUAL * float(k.max())
+    near = _EQUAL * max(float(k[1:].max()), spectrum.within)
     largest = rest <= k1 + near
     if k1 <= near:
         return "numerical", None
@@ -233,6 +249,9 @@ def _case(spectrum: InputSpectrum, activation: Activation, *, free_bias: bool) -
     if largest and _is_odd(activation) and _slope(activation, 0.0) >= _steepest(activation) * (1 - 1e-9):
         return "odd", _steepest(activation) ** 2 * k1
     if free_bias or not activation.positively_homogeneous:
+        return "numerical", None
+    if not _at_one(activation) > 0.0:
+        # A mirrored ReLU and the like: nothing is known of them in closed form here.
         return "numerical", None
     negative = -float(np.asarray(activation(jnp.asarray([-1.0])))[0]) / _at_one(activation)
     scale = _at_one(activation) ** 2
@@ -264,10 +283,11 @@ def _kernels(case: Case, n: int, activation: Activation) -> Float[np.ndarray, "t
     """By degree, over kappa_1."""
     none = np.zeros(n + 1)
     none[1] = 1.0
-    pure, pairs = none.copy(), none.copy()
-    pure[0], pairs[0] = n, n / 2
+    pure = none.copy()
+    pure[0] = n
+    pairs = pure.copy()
     if n > 1:
-        pairs[2] = 1.0 / (n - 1)
+        pairs[0], pairs[2] = n / 2, 1.0 / (n - 1)
     if case in ("constant small", "constant large"):
         return np.stack([pure, pure])
     if case == "pairs":
@@ -317,7 +337,9 @@ def _steepest(activation: Activation) -> float:
     """The Lipschitz constant: the largest slope, between kinks for piecewise linear activations."""
     z = np.linspace(-_RANGE, _RANGE, 4001)
     if activation.piecewise_linear:
-        ends = np.concatenate([[-_RANGE], activation.kinks, [_RANGE]])
+        kinks = np.asarray(activation.kinks, float)
+        low, high = kinks.min(initial=0.0) - _RANGE, kinks.max(initial=0.0) + _RANGE
+        ends = np.concatenate([[low], kinks, [high]])
         z = (ends[1:] + ends[:-1]) / 2
     with jax.enable_x64(True):
         return float(jnp.max(jnp.abs(jax.vmap(jax.grad(activation.__call__))(jnp.asarray(z)))))

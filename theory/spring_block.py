@@ -9,6 +9,7 @@ with independent standard normal xi. ``right`` is the friction against moving to
 network are blocks, and what a layer adds to the separation of classes is the elongation of its spring.
 """
 
+import operator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -142,13 +143,13 @@ def simulate_chain(
         stiffness: k.
         pull: y.
         step: eta.
-        steps: How many.
+        steps: How many. A chain without friction needs some ``1 / (step * relaxation_rate)`` of them to relax, and more with friction.
         averaged: Share of the steps, the last ones, that is averaged over.
         chains: Independent chains.
         key: Random key, or the integer to make one from.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or the step so large that springs would swing up.
 
     Example:
         >>> found = simulate_chain(0.1, 0.1, 0.0, steps=6000, averaged=0.1, chains=1)
@@ -157,7 +158,7 @@ def simulate_chain(
     """
     grid = _grid(friction_right, friction_left, noise)
     _check(blocks, stiffness, pull)
-    _check_run(step, steps, averaged, chains)
+    check_run(step, steps, averaged, chains, stiffness)
     with jax.enable_x64(True):
         values = _overdamped(
             *(jnp.asarray(g.ravel()) for g in grid),
@@ -222,11 +223,16 @@ def simulate_inertial_chain(
     """
     grid = _grid(friction_right, friction_left, noise)
     _check(blocks, stiffness, pull)
-    _check_run(step, steps, averaged, chains)
     for name, value in (("decay", decay), ("damping", damping)):
         _not_negative(name, value)
     if not 0.0 < mass < float("inf"):
         raise ValueError(f"mass: expected a positive number, got {mass!r}")
+    check_run(step, steps, averaged, chains, max(stiffness * step, damping) / mass)
+    if 4.0 * stiffness * step > damping:
+        # Euler's method feeds energy into modes that are damped less than this.
+        raise ValueError(
+            f"step: expected at most damping/(4 stiffness) = {damping / (4.0 * stiffness):g}, got {step!r}"
+        )
     with jax.enable_x64(True):
         values = _inertial(
             *(jnp.asarray(g.ravel()) for g in grid),
@@ -321,7 +327,7 @@ def _grid(right: ArrayLike, left: ArrayLike, noise: ArrayLike) -> tuple[np.ndarr
 
 
 def _key(key: int | PRNGKeyArray) -> PRNGKeyArray:
-    return jax.random.key(key) if isinstance(key, int) else key
+    return key if isinstance(key, jax.Array) else jax.random.key(operator.index(key))
 
 
 def _not_negative(name: str, value: float) -> None:
@@ -337,11 +343,12 @@ def _check(blocks: int, stiffness: float, pull: float) -> None:
             raise ValueError(f"{name}: expected a positive number, got {value!r}")
 
 
-def _check_run(step: float, steps: int, averaged: float, chains: int) -> None:
+def check_run(step: float, steps: int, averaged: float, chains: int, rate: float) -> None:
+    """Refuse simulations that could not be made; ``rate`` is that of a spring, by which a step may not be larger than a half."""
     for name, value in (("steps", steps), ("chains", chains)):
         if value < 1:
             raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-    if not 0.0 < step < float("inf"):
-        raise ValueError(f"step: expected a positive number, got {step!r}")
+    if not 0.0 < step * rate <= 0.5:
+        raise ValueError(f"step: expected a positive number of at most {0.5 / rate:g}, got {step!r}")
     if not 0.0 < averaged <= 1.0:
         raise ValueError(f"averaged: expected a share above 0 and at most 1, got {averaged!r}")

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 from scipy.optimize import least_squares  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from hiddencodes.theory.spring_block import tension
+from hiddencodes.theory.spring_block import check_run, tension
 
 _SMALLEST, _LARGEST = 1e-3, 2.0
+_GRID, _STARTS, _REFINEMENTS = 33, 4, 8
 # Standard errors of log-parameters that are beyond this say that a parameter is not known.
 _UNKNOWN = 3.0
 
@@ -94,6 +95,7 @@ def chain_profile(
     """
     if not (noise > 0.0 and friction > 0.0):
         raise ValueError(f"friction, noise: expected positive numbers, got {friction!r} and {noise!r}")
+    _check_profile(ratio, step, steps, averaged)
     with jax.enable_x64(True):
         numbers = (jnp.asarray(float(v)) for v in (np.log(friction), np.log(noise), ratio, pull, step))
         return np.asarray(_profile(*numbers, blocks, steps, max(1, round(averaged * steps))))
@@ -105,10 +107,11 @@ class ChainFit(NamedTuple):
     Attributes:
         friction: Against moving towards the pulled end, for a pull of 1 and stiffness 1.
         noise: Standard deviation of the random force.
-        friction_error: Standard error of ``ln friction``; infinite if the curve does not tell.
-        noise_error: Standard error of ``ln noise``; infinite if the curve does not tell.
+        friction_error: Standard error of ``ln friction``; infinite if the curve does not tell, or the fit ends where the search does.
+        noise_error: The same of ``ln noise``.
         loads: Shares of the loads in the fit.
-        chi_squared: Sum of squared deviations over squared errors, of ``L - 3`` degrees of freedom (L - 1 free shares, two parameters).
+        chi_squared: Sum of squared deviations over squared errors, of ``L - 3`` degrees of freedom (L - 1 free shares, two parameters); errors mean
+            nothing where it is far above those.
     """
 
     friction: float
@@ -132,7 +135,9 @@ def fit_chain(
 
     Compared are the shares ``d_l / sum d`` of the loads of L layers with those of the elongations of a chain's first L springs; how far classes are
     separated in all is the unit of length. Least squares from many starts. What a long-relaxed chain looks like depends on
-    friction only, and what a chain without noise looks like does too: then the errors say that noise is not known.
+    friction only, and what a chain without noise looks like does too: then the errors say that noise is not known. Errors are the larger
+    of those of the curvature at the minimum and of half the range in which the profile of chi squared is below its minimum plus four, because such curves have
+    ridges along which neither parameter is known.
 
     Args:
         loads: ``D_{l-1} - D_l`` of every layer, of a positive sum.
@@ -160,44 +165,124 @@ def fit_chain(
         raise ValueError(f"loads: expected finite numbers with a positive sum, got {d.tolist()}")
     if not (np.all(np.isfinite(s)) and np.all(s > 0.0)):
         raise ValueError(f"errors: expected positive numbers, got {s.tolist()}")
-    if not 0.0 <= ratio < float("inf"):
-        raise ValueError(f"ratio: expected a finite number of at least 0, got {ratio!r}")
+    _check_profile(ratio, step, steps, averaged)
     shares, total = d / d.sum(), d.sum()
     # Shares are not independent: dividing by the sum takes one direction away.
     turn = (np.eye(d.size) - shares[:, None]) / total
-    covariance = turn @ np.diag(s**2) @ turn.T
-    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.linalg.eigh(turn @ np.diag(s**2) @ turn.T)
     whiten = (vectors[:, 1:] / np.sqrt(values[1:])).T
-    size, last = (d.size, steps), max(1, round(averaged * steps))
+    size = (d.size, steps, max(1, round(averaged * steps)))
+    axis = np.linspace(np.log(_SMALLEST), np.log(_LARGEST), _GRID)
     with jax.enable_x64(True):
-        fixed = tuple(jnp.asarray(float(v)) for v in (ratio, 1.0, step))
+        fixed = jnp.asarray([float(ratio), 1.0, float(step)])
+        measured = (jnp.asarray(whiten), jnp.asarray(shares), fixed)
+        table = np.sum(
+            ((np.asarray(_shapes(fixed, jnp.asarray(axis), size)) - shares) @ whiten.T) ** 2, axis=-1
+        )
 
-        def shape(p: Array) -> Array:
-            found = _profile(p[0], p[1], *fixed, *size, last)[: d.size]
-            return found / jnp.sum(found)
+        def residual(p: np.ndarray) -> np.ndarray:
+            return np.asarray(_residual(jnp.asarray(p), *measured, size))
 
-        def residual(p: Array) -> Array:
-            return jnp.asarray(whiten) @ (shape(p) - jnp.asarray(shares))
+        def slope(p: np.ndarray) -> np.ndarray:
+            return np.asarray(_slope(jnp.asarray(p), *measured, size))
 
-        value, slope = jax.jit(residual), jax.jit(jax.jacfwd(residual))
-
-        def residual_at(p: np.ndarray) -> np.ndarray:
-            return np.asarray(value(jnp.asarray(p)))
-
-        def slope_at(p: np.ndarray) -> np.ndarray:
-            return np.asarray(slope(jnp.asarray(p)))
-
-        axis = np.linspace(np.log(_SMALLEST), np.log(_LARGEST), 12)
-        starts = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-        first = np.sum(np.asarray(jax.jit(jax.vmap(residual))(jnp.asarray(starts))) ** 2, axis=1)
-        bounds = (np.log(_SMALLEST) - 0.1, np.log(_LARGEST) + 0.1)
         solve: Any = least_squares
-        tried = [solve(residual_at, starts[i], slope_at, bounds=bounds) for i in np.argsort(first)[:4]]
+        tried: list[Any] = []
+        for place in np.argsort(table, axis=None)[:_STARTS]:
+            start = np.clip(axis[list(np.unravel_index(place, table.shape))], axis[0] + 1e-6, axis[-1] - 1e-6)
+            tried.append(solve(residual, start, slope, bounds=(axis[0], axis[-1])))
         best = tried[int(np.argmin([each.cost for each in tried]))]
-        jacobian, fitted = slope_at(best.x), np.asarray(shape(jnp.asarray(best.x)))
+        profiles = [
+            np.asarray(
+                _refined(
+                    jnp.asarray(axis), jnp.asarray(axis[np.argmin(table, axis=1 - i)]), *measured, size, i
+                )
+            )
+            for i in (0, 1)
+        ]
+        fitted, jacobian = np.asarray(_shape(jnp.asarray(best.x), fixed, size)), slope(best.x)
     friction, noise = np.exp(best.x)
-    error = _errors(jacobian)
+    limit = 2.0 * best.cost + 4.0
+    error = [
+        max(local, 0.5 * _reach(profiles[i] <= limit, axis, best.x[i]))
+        for i, local in enumerate(_errors(jacobian))
+    ]
     return ChainFit(float(friction), float(noise), *error, fitted, float(2.0 * best.cost))
+
+
+Sizes = tuple[int, int, int]
+"""Layers, steps, and how many of the last ones are averaged over."""
+
+
+@partial(jax.jit, static_argnums=2)
+def _shape(p: Array, fixed: Array, size: Sizes) -> Float[Array, " layer"]:
+    """Shares of the loads of the chain with these logarithms of friction and noise."""
+    found = _profile(p[0], p[1], *fixed, *size)[: size[0]]
+    return found / jnp.sum(found)
+
+
+@partial(jax.jit, static_argnums=2)
+def _shapes(fixed: Array, axis: Array, size: Sizes) -> Float[Array, "friction noise layer"]:
+    def one(friction: Array, noise: Array) -> Array:
+        return _shape(jnp.stack([friction, noise]), fixed, size)
+
+    return jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None))(axis, axis)
+
+
+@partial(jax.jit, static_argnums=4)
+def _residual(p: Array, whiten: Array, shares: Array, fixed: Array, size: Sizes) -> Float[Array, " row"]:
+    return whiten @ (_shape(p, fixed, size) - shares)
+
+
+_slope = partial(jax.jit, static_argnums=4)(jax.jacfwd(_residual))
+
+
+@partial(jax.jit, static_argnums=(5, 6))
+def _refined(
+    axis: Array, others: Array, whiten: Array, shares: Array, fixed: Array, size: Sizes, which: int
+) -> Float[Array, " point"]:
+    """Chi squared along one parameter, at its smallest over the other one, which begins at ``others``."""
+
+    def at(value: Array, other: Array) -> Array:
+        return _residual(
+            jnp.stack([value, other] if which == 0 else [other, value]), whiten, shares, fixed, size
+        )
+
+    def one(value: Array, other: Array) -> Array:
+        def step(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
+            other, length, least = carry
+            r, slope = jax.jvp(lambda o: at(value, o), (other,), (jnp.ones_like(other),))
+            # Gauss and Newton's step, shorter after one that did not help.
+            move = -length * jnp.vdot(slope, r) / jnp.maximum(jnp.vdot(slope, slope), 1e-30)
+            tried = jnp.clip(other + jnp.clip(move, -0.3, 0.3), axis[0], axis[-1])
+            found = jnp.sum(jnp.square(at(value, tried)))
+            better = found < least
+            new = (
+                jnp.where(better, tried, other),
+                jnp.where(better, 1.0, 0.3 * length),
+                jnp.minimum(found, least),
+            )
+            return new, None
+
+        first = (other, jnp.ones_like(other), jnp.sum(jnp.square(at(value, other))))
+        return jax.lax.scan(step, first, length=_REFINEMENTS)[0][2]
+
+    return jax.vmap(one)(axis, others)
+
+
+def _reach(allowed: Bool[np.ndarray, " point"], axis: Float[np.ndarray, " point"], best: float) -> float:
+    """How far from the best value there are others that are as good; infinite up to the ends of the search."""
+    near = axis[allowed]
+    ends = (axis[0] + 1e-3, axis[-1] - 1e-3)
+    if not ends[0] < best < ends[1] or (near.size and not (ends[0] < near[0] and near[-1] < ends[1])):
+        return float("inf")
+    return float(np.abs(near - best).max()) if near.size else 0.0
+
+
+def _check_profile(ratio: float, step: float, steps: int, averaged: float) -> None:
+    if not 0.0 <= ratio < float("inf"):
+        raise ValueError(f"ratio: expected a finite number of at least 0, got {ratio!r}")
+    check_run(step, steps, averaged, 1, 1.0)
 
 
 def _errors(jacobian: Float[np.ndarray, "row parameter"]) -> tuple[float, float]:

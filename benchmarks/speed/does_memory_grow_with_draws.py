@@ -1,7 +1,8 @@
 """Does memory grow with the number of draws, and how much more than the observables asked for is on disk?
 
 One network (20 inputs, 100 ReLU units, 64 patterns, 4 chains, single precision), at 1,000 and at 20,000 draws; every case in a process
-of its own. Ours streams its default observables to a zarr store (``out=``). Beside it BlackJAX's NUTS as its documentation uses
+of its own. Ours streams its default observables to a zarr store (``out=``), in segments of its own choice, which are longer in longer runs, and
+in segments of 50 draws whatever the run. Beside it BlackJAX's NUTS as its documentation uses
 it: the states and infos of all draws are kept. Where those would be larger than ``--peer-limit`` they are computed from their
 shapes, which at the smaller number of draws are compared with what was measured.
 
@@ -31,7 +32,7 @@ from timed import write_result
 
 import hiddencodes as hc
 
-CHAINS, WARMUP, MAX_STEPS = 4, 200, 8
+CHAINS, WARMUP, MAX_STEPS, SEGMENT = 4, 200, 8, 50
 STATISTICS = "sample_stats"
 
 
@@ -105,7 +106,7 @@ def network(width: int) -> hc.Posterior:
     return hc.Posterior(mlp, task, temperature=0.1)
 
 
-def ours(posterior: hc.Posterior, draws: int) -> dict[str, Any]:
+def ours(posterior: hc.Posterior, draws: int, segment: int | None) -> dict[str, Any]:
     """A run with its default observables in a store on disk."""
     watch, device = Watch(), 0
 
@@ -127,6 +128,7 @@ def ours(posterior: hc.Posterior, draws: int) -> dict[str, Any]:
             chains=CHAINS,
             draws=draws,
             warmup=WARMUP,
+            segment=segment,
             precision="float32",
             out=out,
             progress=progress,
@@ -244,13 +246,15 @@ def main() -> None:
         name, draws = options.case.split(",")
         posterior = network(options.width)
         row = (
-            ours(posterior, int(draws)) if name == "ours" else peer(posterior, int(draws), options.peer_limit)
+            peer(posterior, int(draws), options.peer_limit)
+            if name == "blackjax"
+            else ours(posterior, int(draws), None if name == "ours" else SEGMENT)
         )
         row["peak_of_process"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(json.dumps(row))
         return
     rows: dict[str, Any] = {}
-    for name in ("ours", "blackjax"):
+    for name in ("ours", "ours in equal segments", "blackjax"):
         for draws in options.draws:
             case = ["--case", f"{name},{draws}", "--width", str(options.width)]
             command = [sys.executable, __file__, *case, "--peer-limit", str(options.peer_limit)]

@@ -159,3 +159,54 @@ def test_trained_networks_are_certified_and_stopped_ones_are_not():
 def test_deep_networks_have_no_certificate():
     with pytest.raises(ValueError, match="one hidden layer, got depth=2"):
         hc.optimality_certificate(hc.MLP(2, 1, 3, 2, hc.relu, hc.standard), {}, np.eye(2), np.ones((2, 1)))
+
+
+def test_what_would_be_certified_wrongly_is_not():
+    latents = hc.factorial_latents(2)
+    silent = hc.shifted_relu(5.0)
+    mlp = hc.MLP(4, 2, 4, 1, silent, hc.standard)
+    hidden, readout = np.zeros((4, 4)), np.zeros((4, 2))
+    for unit, (latent, sign) in enumerate([(0, 1), (0, -1), (1, 1), (1, -1)]):
+        hidden[latents[:, latent] == sign, unit] = 10.0
+        readout[unit, latent] = 0.19 * sign
+    small = {"hidden_decay": 1e-3, "readout_decay": 1e-3, "starts": 32}
+    weights = {"hidden_1": {"kernel": hidden}, "readout": {"kernel": readout}}
+    found = hc.optimality_certificate(mlp, weights, np.eye(4), latents, **small)
+    assert 0.0 <= found.gap <= 1.0
+    nothing = {"hidden_1": {"kernel": 0 * hidden}, "readout": {"kernel": 0 * readout}}
+    # Silent networks are not optimal because every random start of a search is silent, too.
+    assert hc.optimality_certificate(mlp, nothing, np.eye(4), latents, **small).gap > 0.5
+    with pytest.raises(ValueError, match=r"targets: expected finite numbers of the shape \(4, 2\)"):
+        hc.optimality_certificate(mlp, weights, np.eye(4), latents[:, 0], **small)
+
+
+def test_offsets_of_inputs_do_not_matter_with_a_free_bias():
+    rng = np.random.default_rng(1)
+    x = np.sort(rng.uniform(-1, 1, 24))[:, None]
+    y = np.sign(np.sin(9 * x + 1))
+    mlp = hc.MLP(1, 1, 2, 1, hc.relu, hc.standard, bias=True)
+    weights = {
+        "hidden_1": {"kernel": np.zeros((1, 2)), "bias": np.zeros(2)},
+        "readout": {"kernel": np.zeros((2, 1))},
+    }
+    bounds = [
+        hc.optimality_certificate(mlp, weights, x + c, y, bias_decay=0.0, starts=64).bound
+        for c in (0.0, 300.0)
+    ]
+    np.testing.assert_allclose(bounds[1], bounds[0], rtol=1e-4)
+
+
+def test_a_constant_that_is_free_leaves_the_certificate_tight():
+    y = np.array([[1.0], [-1.0], [1.0], [-1.0]])
+    mlp = hc.MLP(4, 1, 1, 1, hc.sigmoidal, hc.standard)
+    weights = {"hidden_1": {"kernel": np.zeros((4, 1))}, "readout": {"kernel": np.zeros((1, 1))}}
+    exact = hc.optimality_certificate(
+        mlp, weights, np.eye(4), y, hidden_decay=2.0, readout_decay=2.0, starts=32
+    )
+    # A mean of the residuals that training left moves the bound by as much as the loss, not by the gain of tiny units.
+    weights["hidden_1"]["kernel"] = np.full((4, 1), 1e-4)
+    weights["readout"]["kernel"] = np.full((1, 1), 1e-3)
+    moved = hc.optimality_certificate(
+        mlp, weights, np.eye(4), y, hidden_decay=2.0, readout_decay=2.0, starts=32
+    )
+    np.testing.assert_allclose(moved.bound, exact.bound, rtol=1e-3)

@@ -62,10 +62,27 @@ def test_rotations_shifts_scales_and_orders_change_nothing(seed, measure, scale,
     )
 
 
-def test_perfect_separation_and_none():
-    x, labels = np.array([[0.0], [0.0], [1.0], [1.0]]), [0, 0, 1, 1]
-    assert hc.feature_separation(x, labels) == -np.inf
-    assert hc.feature_separation(x, [0, 1, 0, 1]) == np.inf
+@pytest.mark.parametrize("measure", MEASURES)
+def test_perfect_separation_none_and_nothing(measure):
+    x, labels = np.array([[0.0], [0.0], [1.0], [1.0]]), np.array([0, 0, 1, 1])
+    assert hc.feature_separation(x, labels, measure) == -np.inf
+    assert hc.feature_separation(x, labels[[0, 2, 1, 3]], measure) == np.inf
+    assert np.isnan(hc.feature_separation(np.ones((4, 2)), labels, measure))
+    # One network that is not finite does not take the others with it.
+    three = np.stack([x, np.full_like(x, np.nan), np.array([[0.0], [1.0], [4.0], [5.0]])])
+    found = hc.feature_separation(three, labels, measure)
+    assert found[0] == -np.inf
+    assert np.isnan(found[1])
+    assert np.isfinite(found[2])
+
+
+def test_single_precision_kernels_give_the_pseudo_inverse():
+    rng = np.random.default_rng(0)
+    labels = np.arange(50) % 5
+    x = 3 * rng.normal(size=(5, 2))[labels] + rng.normal(size=(50, 2))  # means of rank 2, not 4
+    exact = hc.feature_separation(x, labels, "pseudo-inverse")
+    single = hc.data_separation((x @ x.T).astype(np.float32), labels, "pseudo-inverse")
+    np.testing.assert_allclose(single, exact, atol=1e-3)
 
 
 @pytest.mark.parametrize(

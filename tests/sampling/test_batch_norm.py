@@ -1,5 +1,7 @@
 """Batch normalization: by hand, what it forgets, and the plain network that it is at the end."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,3 +178,48 @@ def test_averages_without_normalization_are_refused():
         hc.train(posterior(bias=True), batch_norm="sometimes", **QUIET)
     with pytest.raises(ValueError, match="stop_below: expected finite numbers of at least 0"):
         hc.train(posterior(), stop_below=-1.0, **QUIET)
+
+
+def test_the_last_batch_is_normalized_over_its_own_patterns():
+    chosen = np.append(np.unique(TASK.labels_train, return_index=True)[1], 1)
+    task = hc.Task(
+        TASK.x_train[chosen], TASK.y_train[chosen], TASK.labels_train[chosen], TASK.x_test, TASK.y_test, TASK.labels_test, TASK.class_names, "{}"
+    )  # fmt: skip
+    p = posterior(hc.relu, task=task, bias=True)
+    found = hc.train(
+        p, networks=1, epochs=1, snapshots=1, batch_size=3, learning_rate=0.0, batch_norm="running", start=random_start(p),
+        observables=[hc.Observable("kernel", ("hidden_1_from", "hidden_1_to"), lambda c: c.params["hidden_1"]["kernel"], invariant=False)], **QUIET,
+    )["units"]["kernel"].values[0, 0, -1]  # fmt: skip
+    kernel = random_start(p)["hidden_1"]["kernel"][0, 0]
+    x, close = task.x_train, []
+    for order in itertools.permutations(range(5)):
+        running = [np.zeros(12), np.ones(12), np.zeros(7), np.ones(7)]
+        for batch in (list(order[:3]), list(order[3:])):
+            n = len(batch)
+            z = (x[batch] - x[batch].mean(0)) / np.sqrt(x[batch].var(0) + 1e-5) @ kernel
+            new = (x[batch].mean(0), x[batch].var(0) * n / (n - 1), z.mean(0), z.var(0) * n / (n - 1))
+            running = [0.9 * old + 0.1 * value for old, value in zip(running, new, strict=True)]
+        plain = kernel / np.sqrt(running[3] + 1e-5)[None, :] / np.sqrt(running[1] + 1e-5)[:, None]
+        close.append(np.abs(plain - found).max() / np.abs(found).max())
+    assert min(close) < 1e-10
+
+
+def test_batches_of_one_are_refused():
+    with pytest.raises(ValueError, match="batch_size: a batch of one pattern has no variance"):
+        hc.train(posterior(bias=True), batch_norm=True, batch_size=13, **QUIET)
+
+
+def test_what_the_first_layer_reads_is_in_the_run():
+    p = posterior(hc.relu, bias=True)
+    options = {"networks": 1, "epochs": 1, "snapshots": 1, "observables": [hc.separation], **QUIET}
+    x, labels = TASK.x_train, TASK.labels_train
+    plain, normal, noisy = (
+        hc.train(p, **more, **options)["constant_data"]["input_separation"].values[0]
+        for more in ({}, {"batch_norm": True}, {"batch_norm": "running", "input_noise": 0.5})
+    )
+    np.testing.assert_allclose(plain, hc.feature_separation(x, labels))
+    np.testing.assert_allclose(
+        normal, hc.feature_separation((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), labels)
+    )
+    scale = np.sqrt(x.var(0) + (0.5 * x.std()) ** 2 + 1e-5)
+    np.testing.assert_allclose(noisy, hc.feature_separation(x / scale, labels))

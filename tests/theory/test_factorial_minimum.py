@@ -149,3 +149,25 @@ def test_inputs_without_the_symmetry_are_refused():
 def test_silence():
     found = predicted(2, hidden_decay=100.0)
     assert (found.amplitude, found.eigenvalue, found.objective) == (0.0, 0.0, 4.0)
+
+
+def test_symmetry_is_asked_for_beside_a_large_mean():
+    latents = hc.factorial_latents(2)
+    parity = latents.prod(1)
+    uneven = 2.0 * np.outer(latents[:, 0], latents[:, 0]) + 1.5 * np.outer(latents[:, 1], latents[:, 1])
+    with pytest.raises(ValueError, match="not invariant"):
+        hc.factorial_minimum(9e4 + uneven / 4 + 0.1 * np.outer(parity, parity), latents, hc.relu)
+    assert hc.factorial_minimum(1e6 + latents @ latents.T, latents, hc.relu).case == "constant large"
+    with pytest.raises(ValueError, match="no negative eigenvalues"):
+        hc.factorial_minimum(latents @ latents.T + 1 - 0.25 * np.outer(parity, parity), latents, hc.relu)
+
+
+def test_one_latent_has_no_pairs():
+    found = hc.factorial_minimum(np.eye(2), hc.factorial_latents(1), hc.relu)
+    np.testing.assert_allclose(found.kernels[0], found.kernels[1])
+
+
+def test_kinks_far_away_are_found():
+    latents = hc.factorial_latents(2)
+    found = hc.factorial_minimum(np.eye(4), latents, hc.shifted_relu(12.0), free_bias=True)
+    np.testing.assert_allclose(found.gain, 1.0)

@@ -1,5 +1,6 @@
 """The convex program of weight decay: closed forms, other solvers, invariances."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,3 +144,27 @@ def test_what_is_refused(options, message):
 def test_targets_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="does not fit"):
         hc.global_minimum(X, Y[:5], hc.relu)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_the_ends_of_a_continuum_are_found(n):
+    functions, chosen = hc.walsh_functions(n)
+    degree = np.array([len(each) for each in chosen])
+    higher = functions[:, degree > 1] @ functions[:, degree > 1].T / len(functions)
+    found = hc.global_minimum(np.eye(2**n), hc.factorial_latents(n), hc.relu, starts=64)
+    theory = hc.factorial_minimum(np.eye(2**n), hc.factorial_latents(n), hc.relu)
+    extent = hc.kernel_range(found, higher)
+    # Some minima have no products of latents, others as much as conjunctions of two.
+    assert extent.lowest < 0.2 * theory.eigenvalue
+    assert extent.highest > 0.95 * theory.eigenvalue * (n / 2)
+
+
+def test_less_than_one_unit_is_not_attainable():
+    softplus = hc.Activation("softplus", jax.nn.softplus)
+    assert not hc.global_minimum(np.eye(4), hc.factorial_latents(2), softplus, starts=32).attainable
+    assert hc.global_minimum(np.eye(4), hc.factorial_latents(2), hc.relu, starts=32).attainable
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="inputs, targets: expected finite numbers"):
+        hc.global_minimum(np.full((2, 2), np.nan), np.ones((2, 1)), hc.relu)

@@ -23,6 +23,7 @@ REPRODUCTION = Reproduction(
     unknown=(
         "The body of the paper and its supplement: settings are those of the authors' released script, numbers those of their figure file.",
         "Which frictions and noises its mechanical phase diagram has, and the ratio of the frictions to both sides.",
+        "Readouts have no bias here, and training does not stop where a loss changes by less than 1e-10, as it may there.",
         "Tests there are on MNIST's 10,000 standard digits; here on the shipped digits that were not trained on.",
     ),
 )

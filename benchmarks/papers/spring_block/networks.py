@@ -19,12 +19,11 @@ from hiddencodes.benchmarks.papers import Settings
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.diagnostics.separation import SeparationMeasure
 from hiddencodes.drawing import array
+from hiddencodes.sampling.separation import separation_of
 
 WIDTH, DEPTH, SIZE, N_TRAIN = 100, 7, 10, 2560
 # PyTorch's weights are uniform with this variance times 1/fan-in.
 _VARIANCE = 1.0 / 3.0
-# Of PyTorch's batch normalization.
-_EPSILON = 1e-5
 
 
 class Cell(NamedTuple):
@@ -141,7 +140,7 @@ def train(
         learning_rate=column("learning_rate"), label_noise=column("data_noise"), input_noise=column("data_noise"),
         dropout=column("dropout"), batch_norm="running", stop_below=stop_below, observables=(hc.separation, hc.train_accuracy),
     )  # fmt: skip
-    inputs = np.array([_separation_of_inputs(data.task, cell.data_noise) for cell in cells])
+    inputs = array(run, "constant_data/input_separation")
     separation = array(run, "posterior/separation")[:, :, -1]
     first = np.broadcast_to(inputs[:, None, None], (*separation.shape[:2], 1))
     found = [
@@ -194,8 +193,17 @@ def separations(
     return np.stack(found)
 
 
-def _separation_of_inputs(task: hc.Task, noise: float) -> float:
-    """D of the inputs behind their normalization, whose variances have the noise of training in them."""
-    x = np.asarray(task.x_train, float)
-    scale = np.sqrt(x.var(0) + (noise * x.std()) ** 2 + _EPSILON)
-    return float(hc.feature_separation((x - x.mean(0)) / scale, task.labels_train))
+def prior_separations(
+    network: hc.MLP, keys: Any, x: ArrayLike, labels: np.ndarray
+) -> Float[np.ndarray, "network layer"]:
+    """D of every hidden layer of networks drawn from the prior, one per key."""
+    inputs = jnp.asarray(np.asarray(x, np.float32))
+    members = np.asarray(labels)[:, None] == np.unique(labels)[None, :]
+    averages = jnp.asarray(np.asarray(members / members.sum(0), np.float32))
+
+    def one(key: Any) -> Array:
+        layers = network.apply(network.init(key), inputs).postactivations
+        return jnp.stack([separation_of(h, averages) for h in layers])
+
+    compiled: Any = jax.jit(lambda keys: jax.lax.map(one, keys))
+    return np.asarray(compiled(keys), float)
