@@ -217,7 +217,8 @@ Sizes = tuple[int, int, int]
 @partial(jax.jit, static_argnums=2)
 def _shape(p: Array, fixed: Array, size: Sizes) -> Float[Array, " layer"]:
     """Shares of the loads of the chain with these logarithms of friction and noise."""
-    found = _profile(p[0], p[1], *fixed, *size)[: size[0]]
+    ratio, pull, step = fixed
+    found = _profile(p[0], p[1], ratio, pull, step, *size)[: size[0]]
     return found / jnp.sum(found)
 
 
@@ -234,7 +235,14 @@ def _residual(p: Array, whiten: Array, shares: Array, fixed: Array, size: Sizes)
     return whiten @ (_shape(p, fixed, size) - shares)
 
 
-_slope = partial(jax.jit, static_argnums=4)(jax.jacfwd(_residual))
+@partial(jax.jit, static_argnums=4)
+def _slope(
+    p: Array, whiten: Array, shares: Array, fixed: Array, size: Sizes
+) -> Float[Array, "row parameter"]:
+    def residual(p: Array) -> Array:
+        return _residual(p, whiten, shares, fixed, size)
+
+    return jax.jacfwd(residual)(p)
 
 
 @partial(jax.jit, static_argnums=(5, 6))
@@ -251,7 +259,7 @@ def _refined(
     def one(value: Array, other: Array) -> Array:
         def step(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
             other, length, least = carry
-            r, slope = jax.jvp(lambda o: at(value, o), (other,), (jnp.ones_like(other),))
+            r, slope = jax.jvp(partial(at, value), (other,), (jnp.ones_like(other),))
             # Gauss and Newton's step, shorter after one that did not help.
             move = -length * jnp.vdot(slope, r) / jnp.maximum(jnp.vdot(slope, slope), 1e-30)
             tried = jnp.clip(other + jnp.clip(move, -0.3, 0.3), axis[0], axis[-1])

@@ -19,6 +19,7 @@ from hiddencodes.benchmarks.papers import Settings
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.diagnostics.separation import SeparationMeasure
 from hiddencodes.drawing import array
+from hiddencodes.sampling.batch_norm import normalized
 from hiddencodes.sampling.separation import separation_of
 
 WIDTH, DEPTH, SIZE, N_TRAIN = 100, 7, 10, 2560
@@ -194,16 +195,24 @@ def separations(
 
 
 def prior_separations(
-    network: hc.MLP, keys: Any, x: ArrayLike, labels: np.ndarray
+    network: hc.MLP, keys: Any, x: ArrayLike, labels: np.ndarray, *, batch_norm: bool = False
 ) -> Float[np.ndarray, "network layer"]:
-    """D of every hidden layer of networks drawn from the prior, one per key."""
+    """D of every hidden layer of networks drawn from the prior, one per key; with batch normalization, over these patterns."""
     inputs = jnp.asarray(np.asarray(x, np.float32))
     members = np.asarray(labels)[:, None] == np.unique(labels)[None, :]
     averages = jnp.asarray(np.asarray(members / members.sum(0), np.float32))
 
     def one(key: Any) -> Array:
-        layers = network.apply(network.init(key), inputs).postactivations
+        params = network.init(key)
+        if batch_norm:
+            # Gains of 1 and biases of 0, as training begins.
+            hidden = {k: {**v, "bias": 0 * v["bias"], "gain": 1 + 0 * v["bias"]} for k, v in params.items() if "bias" in v}  # fmt: skip
+            params = normalized(network, params | hidden, inputs).plain
+        layers = network.apply(params, inputs).postactivations
         return jnp.stack([separation_of(h, averages) for h in layers])
 
-    compiled: Any = jax.jit(lambda keys: jax.lax.map(one, keys))
+    def every(keys: Any) -> Any:
+        return jax.lax.map(one, keys)
+
+    compiled: Any = jax.jit(every)
     return np.asarray(compiled(keys), float)

@@ -218,7 +218,10 @@ def _section(
 def _signs(area: np.ndarray, measured: np.ndarray, where: str = "") -> Claim:
     clear, straight = np.abs(area) >= CLEAR, np.abs(area) <= STRAIGHT
     right = (np.sign(area) == np.sign(measured)) & clear | (np.abs(measured) <= STRAIGHT + CLEAR) & straight
-    count = lambda which: f"{int(right[which].sum())} of {int(which.sum())}"
+
+    def count(which: np.ndarray) -> str:
+        return f"{int(right[which].sum())} of {int(which.sum())}"
+
     return Claim.statement_true(
         "signs", f"Load curves are concave, convex and straight where the published ones are (areas beyond {CLEAR:g}, and within {STRAIGHT:g}{', ' + where if where else ''})",
         bool(right[clear | straight].all()), f"{count(clear)} curved and {count(straight)} straight cells", grade="text",
