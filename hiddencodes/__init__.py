@@ -145,6 +145,7 @@ from hiddencodes.sampling import conditional_test_variance as conditional_test_v
 from hiddencodes.sampling import default_observables as default_observables
 from hiddencodes.sampling import final_weights as final_weights
 from hiddencodes.sampling import hmc as hmc
+from hiddencodes.sampling import input_separation as input_separation
 from hiddencodes.sampling import mala as mala
 from hiddencodes.sampling import numpyro_nuts as numpyro_nuts
 from hiddencodes.sampling import nuts as nuts

@@ -24,6 +24,7 @@ from hiddencodes.sampling.rotation_move import pair_rotation as pair_rotation
 from hiddencodes.sampling.run_tree import open_run as open_run
 from hiddencodes.sampling.sample import sample as sample
 from hiddencodes.sampling.sampler import Sampler as Sampler
+from hiddencodes.sampling.separation import input_separation as input_separation
 from hiddencodes.sampling.separation import separation as separation
 from hiddencodes.sampling.starts import Start as Start
 from hiddencodes.sampling.starts import composition_start as composition_start

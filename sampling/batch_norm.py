@@ -1,7 +1,7 @@
 """Batch normalization (arXiv 1502.03167) of a multilayer perceptron, and the plain network that it is at the end.
 
-Inputs are standardized, and every hidden preactivation is ``gain * (z - mean z) / sqrt(var z + eps) + bias`` with moments over the patterns at
-hand. With fixed moments, those of the whole training set or averages along training, this is a linear map, which weights and biases can
+Every input and every hidden preactivation is ``gain * (z - mean z) / sqrt(var z + eps) + bias`` with moments over the patterns at
+hand and a gain and a bias that are trained. With fixed moments, those of the whole training set or averages along training, this is a linear map, which weights and biases can
 take over: a snapshot of a network is a plain multilayer perceptron, to which every observable applies.
 """
 
@@ -45,11 +45,13 @@ class Normalized(NamedTuple):
 
     Attributes:
         output: f.
+        inputs: What the first layer reads.
         plain: Weights and biases of the network without normalization that has the same output on the same patterns.
         moments: What was normalized with: the inputs' moments, then every hidden layer's.
     """
 
     output: Float[Array, "pattern output"]
+    inputs: Float[Array, "pattern input"]
     plain: Params
     moments: tuple[Moments, ...]
 
@@ -75,7 +77,7 @@ def normalized(
 
     Args:
         mlp: The network, with biases.
-        params: Its weights, and a ``gain`` (unit,) in every hidden layer.
+        params: Its weights, a ``gain`` (unit,) in every hidden layer, and in the first an ``input_gain`` and an ``input_bias`` (input,).
         x: Inputs.
         between: As in `MLP.apply`; the plain network is the one without it.
         moments: What to normalize with, as in `Normalized`; None for the moments over the patterns at hand.
@@ -85,7 +87,7 @@ def normalized(
         >>> from hiddencodes.models import relu, standard
         >>> mlp = MLP(3, 1, 4, 1, relu, standard, bias=True)
         >>> params = mlp.init(jax.random.key(0))
-        >>> params["hidden_1"]["gain"] = jnp.ones(4)
+        >>> params["hidden_1"] |= {"gain": jnp.ones(4), "input_gain": jnp.ones(3), "input_bias": jnp.zeros(3)}
         >>> x = jax.random.normal(jax.random.key(1), (6, 3))
         >>> found = normalized(mlp, params, x)
         >>> bool(jnp.allclose(found.output, mlp.apply(found.plain, x).output, atol=1e-5))
@@ -93,7 +95,9 @@ def normalized(
     """
     used = [_moments(x, weight) if moments is None else moments[0]]
     shift, scale = used[0].mean, used[0].scale
-    h = (x - shift[None, :]) / scale[None, :]
+    first = params["hidden_1"]
+    gain_of_inputs = first["input_gain"] / scale
+    h = inputs = (x - shift[None, :]) * gain_of_inputs[None, :] + first["input_bias"][None, :]
     plain: Params = {}
     for shape in mlp.layers():
         leaves = params[shape.name]
@@ -104,18 +108,26 @@ def normalized(
         z = multiplier * (h @ kernel)
         if shape.index == mlp.depth:
             plain[shape.name] = {"kernel": kernel}
-            return Normalized(z, plain, tuple(used))
+            return Normalized(z, inputs, plain, tuple(used))
         used.append(_moments(z, weight) if moments is None else moments[shape.index + 1])
         gain = leaves["gain"] / used[-1].scale
         own_kernel, own_bias = kernel * gain[None, :], leaves["bias"] - used[-1].mean * gain
         if shape.index == 0:
-            own_kernel = own_kernel / scale[:, None]
-            own_bias = own_bias - multiplier * (shift @ own_kernel)
+            own_bias = own_bias + multiplier * ((first["input_bias"] - shift * gain_of_inputs) @ own_kernel)
+            own_kernel = own_kernel * gain_of_inputs[:, None]
         plain[shape.name] = {"kernel": own_kernel, "bias": own_bias}
         h = mlp.activation((z - used[-1].mean[None, :]) * gain[None, :] + leaves["bias"][None, :])
         if between is not None:
             h = between(shape.index, h)
     raise AssertionError("a network ends with its readout")
+
+
+def gain_shapes(mlp: MLP, dtype: Any) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """Shapes of what is trained beside weights and biases, by layer."""
+    of_units = {"gain": jax.ShapeDtypeStruct((mlp.width,), dtype)}
+    of_inputs = {name: jax.ShapeDtypeStruct((mlp.n_inputs,), dtype) for name in ("input_gain", "input_bias")}
+    hidden = [shape for shape in mlp.layers() if shape.index < mlp.depth]
+    return {shape.name: of_units | (of_inputs if shape.index == 0 else {}) for shape in hidden}
 
 
 def stored_shapes(mlp: MLP, dtype: Any) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:

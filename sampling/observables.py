@@ -25,6 +25,7 @@ class Context(NamedTuple):
         data: The posterior's arrays.
         activations: The forward pass on the training set.
         loss: The training loss.
+        inputs: What the first layer reads of the training patterns: themselves, or behind a batch normalization that is in the weights here.
     """
 
     mlp: MLP
@@ -33,6 +34,7 @@ class Context(NamedTuple):
     data: PosteriorData
     activations: Activations
     loss: Float[Array, ""]
+    inputs: Float[Array, "pattern input"]
 
 
 @dataclass(frozen=True)

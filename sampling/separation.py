@@ -24,9 +24,15 @@ def _separation(c: Context) -> Float[Array, " layer"]:
     return jnp.stack([separation_of(h, averages) for h in c.activations.postactivations])
 
 
-separation = Observable("separation", ("layer",), _separation)
-"""``D_l = ln Tr S_w - ln Tr S_b`` of every hidden layer on the training patterns, see `hiddencodes.data_separation`.
+def _input_separation(c: Context) -> Float[Array, ""]:
+    return separation_of(c.inputs, jnp.asarray(c.data.class_average))
 
-With D of the inputs it is a load curve: ``hc.load_curve(run["posterior"]["separation"], inputs=hc.feature_separation(x, labels))``. Networks with batch
-normalization see other inputs than the task has: runs of `hiddencodes.train` have D of what the first layer reads in ``run["constant_data"]["input_separation"]`` (seed).
+
+separation = Observable("separation", ("layer",), _separation)
+"""``D_l = ln Tr S_w - ln Tr S_b`` of every hidden layer on the training patterns, see `hiddencodes.data_separation`."""
+
+input_separation = Observable("input_separation", (), _input_separation)
+"""The same of what the first layer reads, which batch normalization scales input by input, with gains that are trained.
+
+Both make a load curve, ``hc.load_curve(run["posterior"]["separation"], inputs=run["posterior"]["input_separation"])``.
 """

@@ -206,9 +206,12 @@ class NetworkTarget:
         return observe(self, self.params(q, data), data)
 
 
-def observe(network: NetworkTarget, params: Params, data: PosteriorData) -> dict[str, Array]:
-    """All observables of given weights."""
+def observe(
+    network: NetworkTarget, params: Params, data: PosteriorData, inputs: Array | None = None
+) -> dict[str, Array]:
+    """All observables of given weights; ``inputs`` as in `Context`, the training patterns if None."""
     loss, activations = train_loss(network.mlp, network.likelihood, params, data)
-    context = Context(network.mlp, network.likelihood, params, data, activations, loss)
+    read = jnp.asarray(data.x_train) if inputs is None else inputs
+    context = Context(network.mlp, network.likelihood, params, data, activations, loss, read)
     values = {observable.name: observable.function(context) for observable in network.observables}
     return {o.name: values[o.name].astype(o.dtype or values[o.name].dtype) for o in network.observables}

@@ -96,8 +96,8 @@ def train(
         label_noise: Probability that a pattern's target is replaced by that of a random one, drawn anew in every step.
         input_noise: Standard deviation of noise on the inputs, drawn anew in every step, in units of that of all inputs.
         dropout: Probability that a hidden unit is silent, drawn anew in every step.
-        batch_norm: Whether inputs and hidden preactivations are normalized over the patterns of a step, with a trained gain (from 1) and the
-            bias (from 0) of every unit; networks need ``bias=True``. Observables and ``weights`` are those of the plain network that
+        batch_norm: Whether inputs and hidden preactivations are normalized over the patterns of a step, with a trained gain (from 1) and
+            bias (from 0) of every input and unit; networks need ``bias=True``. Observables and ``weights`` are those of the plain network that
             it is with the moments of the whole training set, or, with ``"running"``, with moments averaged along training
             (a tenth of every step's), as deep-learning libraries evaluate it: what noise and dropout added to them stays in, and the group
             ``initial`` is normalized with means of 0 and variances of 1. Plain networks cannot be trained on as normalized ones:
@@ -245,17 +245,9 @@ def train(
             key=json.dumps(np.asarray(jax.random.key_data(random_key)).tolist()),
         ) | {"sampler": json.dumps(settings)}  # fmt: skip
         session = provenance.session(how.devices)
-        names = {o.name for o in observed}
         constants = {
             "constant_data": setup.constants(
-                posteriors,
-                coords,
-                with_kernel="condition_kernel" in names,
-                input_separation=setup.input_separation(
-                    posteriors, varied["input_noise"], batch_norm=bool(batch_norm), running=running
-                )
-                if "separation" in names
-                else None,
+                posteriors, coords, with_kernel=any(o.name == "condition_kernel" for o in observed)
             ),
             "initial": setup.observed(target, q, data, coords, dtype),
         }

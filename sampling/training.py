@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hiddencodes.models.mlp import MLP, Params, weight_shapes
-from hiddencodes.sampling.batch_norm import STORED, Moments, averaged, normalized
+from hiddencodes.sampling.batch_norm import STORED, Moments, averaged, gain_shapes, normalized
 from hiddencodes.sampling.minibatches import shuffled
 from hiddencodes.sampling.sampler import Sampler, StepInfo
 from hiddencodes.sampling.target import flatten, unflatten
@@ -248,5 +248,6 @@ def layer_rates(
             rate = getattr(scaling, OPTIMIZERS[optimizer.name])(shape.fan_in, shape.fan_out)
             found.append((layer, leaf, 1.0 if equal else rate))
             if batch_norm and leaf == "bias":
-                found.append((layer, "gain", 1.0 if equal else rate))
+                kinds = gain_shapes(mlp, float)[layer]
+                found += [(layer, kind, 1.0 if equal else rate) for kind in kinds]
     return tuple(found)

@@ -13,9 +13,8 @@ from hiddencodes.models import Posterior
 from hiddencodes.models.mlp import MLP, weight_shapes
 from hiddencodes.models.prior import sample_prior
 from hiddencodes.sampling import run_tree
-from hiddencodes.sampling.batch_norm import EPSILON, stored_shapes
+from hiddencodes.sampling.batch_norm import gain_shapes, stored_shapes
 from hiddencodes.sampling.plan import Plan
-from hiddencodes.sampling.separation import separation_of
 from hiddencodes.sampling.training_target import TrainingTarget
 from hiddencodes.sampling.weights import to_positions
 
@@ -62,7 +61,10 @@ def weight_decay(value: Any, posteriors: Sequence[Posterior], count: int) -> dic
         count: Patterns over which the loss is averaged, 1 if it is summed.
     """
     n, shapes = len(posteriors), weight_shapes(posteriors[0].mlp)
-    gains = {layer: {"gain": np.zeros(n)} if "bias" in leaves else {} for layer, leaves in shapes.items()}
+    gains = {
+        layer: {kind: np.zeros(n) for kind in own}
+        for layer, own in gain_shapes(posteriors[0].mlp, float).items()
+    } | {"readout": {}}
     if isinstance(value, str):
         if value != "prior":
             raise ValueError(f"weight_decay: expected numbers or 'prior', got {value!r}")
@@ -137,16 +139,16 @@ def initial_weights(
 def with_gains(
     mlp: MLP, weights: Mapping[str, Mapping[str, Any]], *, running: bool
 ) -> dict[str, dict[str, Any]]:
-    """Weights with a gain of 1 beside every bias, and with averages if they are wanted."""
-    found = {
-        name: {**leaves, "gain": np.ones(np.shape(leaves["bias"]))} if "bias" in leaves else dict(leaves)
-        for name, leaves in weights.items()
-    }
-    for name, stored in (stored_shapes(mlp, float) if running else {}).items():
-        lead = np.shape(found[name]["bias"])[:-1]
-        found[name] |= {
-            kind: np.full((*lead, *of.shape), float(kind.endswith("variance"))) for kind, of in stored.items()
-        }
+    """Weights with gains of 1, and with averages if they are wanted; ``input_bias`` and means are 0, ``input_gain`` and variances 1."""
+    found = {name: dict(leaves) for name, leaves in weights.items()}
+    more = [gain_shapes(mlp, float)] + ([stored_shapes(mlp, float)] if running else [])
+    for each in more:
+        for name, leaves in each.items():
+            lead = np.shape(found[name]["bias"])[:-1]
+            found[name] |= {
+                kind: np.full((*lead, *of.shape), float(kind.endswith(("gain", "variance"))))
+                for kind, of in leaves.items()
+            }
     return found
 
 
@@ -176,7 +178,6 @@ def constants(
     coords: dict[str, Any],
     *,
     with_kernel: bool,
-    input_separation: np.ndarray | None,
 ) -> xr.Dataset:
     """Kernels of the test patterns, their targets, and what tells the points of the grid apart."""
     tasks = [p.task for p in posteriors]
@@ -184,8 +185,6 @@ def constants(
     if with_kernel:
         kernel = np.stack([t.x_test @ t.x_test.T / t.n_inputs for t in tasks])
         kernels["input_kernel"] = (("seed", "condition", "condition_2"), kernel)
-    if input_separation is not None:
-        kernels["input_separation"] = (("seed",), input_separation)
     dataset = xr.Dataset(
         {
             **kernels,
@@ -196,30 +195,6 @@ def constants(
     return dataset.assign_coords(
         {name: coords[name] for name in ("seed", "condition", "condition_2", "output")}
     )
-
-
-def input_separation(
-    posteriors: Sequence[Posterior], noise: np.ndarray, *, batch_norm: bool, running: bool
-) -> np.ndarray:
-    """D of what the first layer reads of the training patterns, see `hiddencodes.sampling.separation` (seed).
-
-    Args:
-        posteriors: The posteriors.
-        noise: On their inputs, which averages along training have in them.
-        batch_norm: Whether inputs are normalized.
-        running: Whether by averages along training.
-    """
-
-    def of(p: Posterior, noise: float) -> Any:
-        data = p.data()
-        x = np.asarray(data.x_train, float)
-        if batch_norm:
-            variance = x.var(0) + ((noise * x.std()) ** 2 if running else 0.0)
-            x = (x - x.mean(0)) / np.sqrt(variance + EPSILON)
-        return separation_of(jnp.asarray(x), jnp.asarray(np.asarray(data.class_average, float)))
-
-    with jax.enable_x64(True):
-        return np.array([float(of(p, float(n))) for p, n in zip(posteriors, noise, strict=True)])
 
 
 def observed(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from hiddencodes.models.likelihood import Likelihood
 from hiddencodes.models.mlp import MLP, Params, weight_shapes
 from hiddencodes.models.posterior import PosteriorData, train_loss
-from hiddencodes.sampling.batch_norm import normalized, stored_moments, stored_shapes
+from hiddencodes.sampling.batch_norm import gain_shapes, normalized, stored_moments, stored_shapes
 from hiddencodes.sampling.observables import Observable
 from hiddencodes.sampling.target import NetworkTarget, Shapes, exchangeable, observe, unflatten
 
@@ -146,24 +146,33 @@ class TrainingTarget:
     def shapes(self) -> Shapes:
         """Shapes of all weights, and of the gains and averages of normalized layers."""
         shapes = weight_shapes(self.mlp)
-        if self.recipe.batch_norm:
-            for layer in self.mlp.layers():
-                if layer.index < self.mlp.depth:
-                    shapes[layer.name]["gain"] = shapes[layer.name]["bias"]
-        if self.recipe.running:
-            for name, stored in stored_shapes(self.mlp, shapes["readout"]["kernel"].dtype).items():
-                shapes[name] |= stored
+        dtype = shapes["readout"]["kernel"].dtype
+        more = [gain_shapes(self.mlp, dtype)] if self.recipe.batch_norm else []
+        more += [stored_shapes(self.mlp, dtype)] if self.recipe.running else []
+        for each in more:
+            for name, leaves in each.items():
+                shapes[name] |= leaves
         return shapes
 
     def network_weights(self, q: Float[Array, " dimension"], data: TrainingData) -> Params:
         """Weights of the plain network at q: normalization, as a snapshot has it, is in them."""
-        params = unflatten(self.shapes(), q)
+        return self._plain(q, data)[0]
+
+    def _plain(self, q: Float[Array, " dimension"], data: TrainingData) -> tuple[Params, Array]:
+        """Weights of the plain network, and what the first layer reads of the training patterns before that is in its weights."""
+        params, x = unflatten(self.shapes(), q), jnp.asarray(data.posterior.x_train)
         if not self.recipe.batch_norm:
-            return params
-        x = jnp.asarray(data.posterior.x_train)
+            return params, x
         fixed = stored_moments(self.mlp, params) if self.recipe.running else None
-        each = [lambda p, m=mlp: normalized(m, p, x, None, fixed).plain for mlp in self.networks]
-        return jax.lax.switch(data.knobs.network, each, params)
+
+        def snapshot(mlp: MLP) -> Any:
+            def of(params: Params) -> tuple[Params, Array]:
+                found = normalized(mlp, params, x, None, fixed)
+                return found.plain, found.inputs
+
+            return of
+
+        return jax.lax.switch(data.knobs.network, [snapshot(mlp) for mlp in self.networks], params)
 
     def groups(self) -> Int[np.ndarray, " dimension"]:
         """See `hiddencodes.sampling.target.exchangeable`."""
@@ -184,7 +193,7 @@ class TrainingTarget:
     ) -> dict[str, Array]:
         """All observables at q."""
         del key
-        params = self.network_weights(q, data)
+        params, inputs = self._plain(q, data)
         targets = [NetworkTarget(mlp, self.likelihood, self.observables) for mlp in self.networks]
-        each = [lambda p, t=t: observe(t, p, data.posterior) for t in targets]
+        each = [lambda p, t=t: observe(t, p, data.posterior, inputs) for t in targets]
         return jax.lax.switch(data.knobs.network, each, params)

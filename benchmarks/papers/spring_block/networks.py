@@ -19,7 +19,7 @@ from hiddencodes.benchmarks.papers import Settings
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.diagnostics.separation import SeparationMeasure
 from hiddencodes.drawing import array
-from hiddencodes.sampling.batch_norm import normalized
+from hiddencodes.sampling.batch_norm import gain_shapes, normalized
 from hiddencodes.sampling.separation import separation_of
 
 WIDTH, DEPTH, SIZE, N_TRAIN = 100, 7, 10, 2560
@@ -139,16 +139,17 @@ def train(
     run = settings.train(
         label, posteriors, networks=networks, epochs=epochs, snapshots=1, batch_size=batch_size, optimizer="adam",
         learning_rate=column("learning_rate"), label_noise=column("data_noise"), input_noise=column("data_noise"),
-        dropout=column("dropout"), batch_norm="running", stop_below=stop_below, observables=(hc.separation, hc.train_accuracy),
+        dropout=column("dropout"), batch_norm="running", stop_below=stop_below, observables=(hc.separation, hc.input_separation, hc.train_accuracy),
     )  # fmt: skip
-    inputs = array(run, "constant_data/input_separation")
     separation = array(run, "posterior/separation")[:, :, -1]
-    first = np.broadcast_to(inputs[:, None, None], (*separation.shape[:2], 1))
+    inputs = array(run, "posterior/input_separation")[:, :, -1]
     found = [
         accuracy(posterior.mlp, weights_of(run, i), data.x_test, data.labels_test)
         for i, posterior in enumerate(posteriors)
     ]
-    return Trained(np.concatenate([first, separation], -1), np.stack(found), describe_training(run))
+    return Trained(
+        np.concatenate([inputs[..., None], separation], -1), np.stack(found), describe_training(run)
+    )
 
 
 def mlp(slope: float, *, depth: int = DEPTH, width: int = WIDTH, bias: bool = True) -> hc.MLP:
@@ -206,7 +207,13 @@ def prior_separations(
         params = network.init(key)
         if batch_norm:
             # Gains of 1 and biases of 0, as training begins.
-            hidden = {k: {**v, "bias": 0 * v["bias"], "gain": 1 + 0 * v["bias"]} for k, v in params.items() if "bias" in v}  # fmt: skip
+            ones = {
+                name: {kind: jnp.full(of.shape, float(kind.endswith("gain"))) for kind, of in leaves.items()}
+                for name, leaves in gain_shapes(network, float).items()
+            }
+            hidden = {
+                name: {**params[name], "bias": 0 * params[name]["bias"], **own} for name, own in ones.items()
+            }
             params = normalized(network, params | hidden, inputs).plain
         layers = network.apply(params, inputs).postactivations
         return jnp.stack([separation_of(h, averages) for h in layers])
