@@ -40,7 +40,7 @@ def infinite_width(settings: Settings) -> Section:
     ]  # fmt: skip
     few, few_labels = standardized(settings.choose(full=500, quick=200))
     panels: dict[str, list[figures.Curve]] = {}
-    for slope in (0.0, 0.4, 1.0):
+    for slope in settings.choose(full=(0.0, 0.4, 1.0), quick=(0.0, 1.0)):
         theory = hc.prior_load_curve(hc.leaky_relu(slope), few @ few.T / few.shape[1], few_labels, DEPTH)
         mean, error = _extrapolated(settings, slope, few, few_labels)
         name = f"prior-draws-{slope:g}".replace(".", "-")
@@ -110,7 +110,7 @@ def widths(settings: Settings) -> tuple[int, int]:
 
 def draws(settings: Settings) -> int:
     """Networks drawn at each width."""
-    return settings.choose(full=200, quick=40)
+    return settings.choose(full=200, quick=30)
 
 
 def _extrapolated(

@@ -26,7 +26,7 @@ _VARIANCE, _HE = 1.0 / 3.0, 2.0
 def law(settings: Settings) -> Section:
     """The law of data separation, with and without batch normalization."""
     depth = 6
-    networks, epochs = settings.choose(full=8, quick=4), settings.choose(full=300, quick=40)
+    networks, epochs = settings.choose(full=8, quick=4), settings.choose(full=300, quick=30)
     data = digits(1000).task
     runs: dict[str, object] = {}
     curves: dict[str, np.ndarray] = {}

@@ -75,7 +75,7 @@ def learning_rate(settings: Settings) -> Section:
     """Phase diagram with the learning rate."""
     panel = published.LEARNING_RATE
     found = _measure(
-        settings, panel.noise, lambda slope, rate: Cell(slope, learning_rate=rate), epochs=200, few=(1, 4, 7)
+        settings, panel.noise, lambda slope, rate: Cell(slope, learning_rate=rate), epochs=200, few=(3, 7)
     )
     claims = [*_against(panel, found, settings), *_accuracy_and_shape(panel, found, settings)]
     if not settings.quick:
@@ -119,7 +119,7 @@ def data_noise(settings: Settings) -> Section:
 
 def batch_size(settings: Settings) -> Section:
     """Phase diagram with the size of batches."""
-    sizes = settings.choose(full=published.BATCH_SIZES, quick=published.BATCH_SIZES[3::4])
+    sizes = settings.choose(full=published.BATCH_SIZES, quick=published.BATCH_SIZES[4::3])
     slopes = settings.choose(full=_rows(settings), quick=(0, 5))
     networks = settings.choose(full=3, quick=2)
     each = [
@@ -138,7 +138,7 @@ def batch_size(settings: Settings) -> Section:
 
 
 def _rows(settings: Settings) -> tuple[int, ...]:
-    return settings.choose(full=tuple(range(len(SLOPES))), quick=(0, 2, 5))
+    return settings.choose(full=tuple(range(len(SLOPES))), quick=(0, 5))
 
 
 def _measure(
@@ -283,13 +283,13 @@ def _curves(panel: Panel, found: Measured) -> list[Claim]:
 
 
 def _accuracy_and_shape(panel: Panel, found: Measured, settings: Settings) -> list[Claim]:
+    if settings.quick:
+        return []  # too few cells for a correlation
     accuracy, area = found.of(panel)
     there = _rank_correlation(accuracy, np.abs(area))
     claims = [
         Claim.below("straight-is-accurate", "Straighter load curves go with higher accuracy: Spearman's correlation of accuracy and |area| below -0.5", -0.5, found.correlation, grade="text", evidence=f"{there:.2f} in the published cells"),
     ]  # fmt: skip
-    if settings.quick:
-        return claims
     lost: list[float] = []
     for k, i in enumerate(found.slopes):
         if SLOPES[i] < 1.0:
@@ -330,7 +330,7 @@ def _moves(found: Measured, noise: str) -> list[Claim]:
         Claim.above("more-noise", f"More {noise} makes curves of nonlinear networks more convex: Spearman's correlation of area and column, smallest of the rows", 0.5, min(rises), grade="text"),
         Claim.below("more-linear", "A larger slope makes them more convex: correlation of area and slope, largest of the columns", -0.4, max(falls), grade="text"),
         Claim.above("corner-concave", "ReLU with the least noise is concave: area", 0.0, float(area[0, -1]), float(found.area_error[0, -1]), grade="text"),
-        Claim.below("linear-convex", "Linear networks are convex whatever the noise: largest area", 0.0, float(area[-1].max()), float(found.area_error[-1, int(np.argmax(area[-1]))]), grade="text"),
+        Claim.below("linear-convex", "Linear networks are convex whatever the noise: largest area", 0.0, float(area[-1].max()), grade="text"),
         Claim.below("corner-convex", "Linear networks with the most noise are convex: area", 0.0, float(area[-1, 0]), float(found.area_error[-1, 0]), grade="text"),
     ]  # fmt: skip
 
