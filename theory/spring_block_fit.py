@@ -217,8 +217,8 @@ Sizes = tuple[int, int, int]
 @partial(jax.jit, static_argnums=2)
 def _shape(p: Array, fixed: Array, size: Sizes) -> Float[Array, " layer"]:
     """Shares of the loads of the chain with these logarithms of friction and noise."""
-    ratio, pull, step = fixed
-    found = _profile(p[0], p[1], ratio, pull, step, *size)[: size[0]]
+    layers, steps, last = size
+    found = _profile(p[0], p[1], fixed[0], fixed[1], fixed[2], layers, steps, last)[:layers]
     return found / jnp.sum(found)
 
 

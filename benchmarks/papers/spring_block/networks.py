@@ -219,7 +219,8 @@ def prior_separations(
         return jnp.stack([separation_of(h, averages) for h in layers])
 
     def every(keys: Any) -> Any:
-        return jax.lax.map(one, keys)
+        found: Any = jax.lax.map(one, keys)
+        return found
 
     compiled: Any = jax.jit(every)
     return np.asarray(compiled(keys), float)
