@@ -207,7 +207,7 @@ def fit_chain(
         max(local, 0.5 * _reach(profiles[i] <= limit, axis, best.x[i]))
         for i, local in enumerate(_errors(jacobian))
     ]
-    return ChainFit(float(friction), float(noise), *error, fitted, float(2.0 * best.cost))
+    return ChainFit(float(friction), float(noise), error[0], error[1], fitted, float(2.0 * best.cost))
 
 
 Sizes = tuple[int, int, int]
