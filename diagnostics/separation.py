@@ -159,7 +159,7 @@ class LoadCurve(NamedTuple):
     spread: Float[np.ndarray, "*batch"]
 
 
-def load_curve(separation: ArrayLike, inputs: ArrayLike | None = None) -> LoadCurve:
+def load_curve(separation: ArrayLike, inputs: ArrayLike | float | None = None) -> LoadCurve:
     """The load curve and the statistics of its shape (arXiv 2407.19353).
 
     A parabola whose loads grow by s from layer to layer has ``area = s L (L - 1) / (12 total_drop)``.

@@ -219,8 +219,7 @@ def prior_separations(
         return jnp.stack([separation_of(h, averages) for h in layers])
 
     def every(keys: Any) -> Any:
-        found: Any = jax.lax.map(one, keys)
-        return found
+        return jax.lax.map(one, keys)  # pyright: ignore[reportUnknownVariableType]
 
     compiled: Any = jax.jit(every)
     return np.asarray(compiled(keys), float)
