@@ -66,10 +66,11 @@ def test_units_may_be_permuted_and_precision_is_that_of_the_weights():
     posterior = hc.Posterior(hc.MLP(3, 3, 8, 1, hc.relu, hc.mean_field), task, n_temperature=0.1)
 
     def observe(params):
-        loss, activations = hc.models.posterior.train_loss(
-            posterior.mlp, posterior.likelihood, params, posterior.data()
+        data = posterior.data()
+        loss, activations = hc.models.posterior.train_loss(posterior.mlp, posterior.likelihood, params, data)
+        context = hc.Context(
+            posterior.mlp, posterior.likelihood, params, data, activations, loss, data.x_train
         )
-        context = hc.Context(posterior.mlp, posterior.likelihood, params, posterior.data(), activations, loss)
         return [observable.function(context) for observable in CONDITIONAL]
 
     params = posterior.sample_prior(jax.random.key(0))

@@ -34,7 +34,7 @@ def random_weights(mlp: hc.MLP, seed: int):
 def evaluate(params, data, mlp: hc.MLP, likelihood: hc.Likelihood):
     """Every default observable, and the predictions on the training set."""
     loss, activations = train_loss(mlp, likelihood, params, data)
-    context = hc.Context(mlp, likelihood, params, data, activations, loss)
+    context = hc.Context(mlp, likelihood, params, data, activations, loss, data.x_train)
     observables = (*hc.default_observables(likelihood, TASK.n_test), train_predictions)
     return {observable.name: observable.function(context) for observable in observables}
 
