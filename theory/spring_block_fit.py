@@ -175,16 +175,16 @@ def fit_chain(
     axis = np.linspace(np.log(_SMALLEST), np.log(_LARGEST), _GRID)
     with jax.enable_x64(True):
         fixed = jnp.asarray([float(ratio), 1.0, float(step)])
-        measured = (jnp.asarray(whiten), jnp.asarray(shares), fixed)
+        measured = _Measured(jnp.asarray(whiten), jnp.asarray(shares), fixed)
         table = np.sum(
             ((np.asarray(_shapes(fixed, jnp.asarray(axis), size)) - shares) @ whiten.T) ** 2, axis=-1
         )
 
         def residual(p: np.ndarray) -> np.ndarray:
-            return np.asarray(_residual(jnp.asarray(p), *measured, size))
+            return np.asarray(_residual(jnp.asarray(p), measured, size))
 
         def slope(p: np.ndarray) -> np.ndarray:
-            return np.asarray(_slope(jnp.asarray(p), *measured, size))
+            return np.asarray(_slope(jnp.asarray(p), measured, size))
 
         solve: Any = least_squares
         tried: list[Any] = []
@@ -195,7 +195,7 @@ def fit_chain(
         profiles = [
             np.asarray(
                 _refined(
-                    jnp.asarray(axis), jnp.asarray(axis[np.argmin(table, axis=1 - i)]), *measured, size, i
+                    jnp.asarray(axis), jnp.asarray(axis[np.argmin(table, axis=1 - i)]), measured, size, i
                 )
             )
             for i in (0, 1)
@@ -230,31 +230,41 @@ def _shapes(fixed: Array, axis: Array, size: Sizes) -> Float[Array, "friction no
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None))(axis, axis)
 
 
-@partial(jax.jit, static_argnums=4)
-def _residual(p: Array, whiten: Array, shares: Array, fixed: Array, size: Sizes) -> Float[Array, " row"]:
-    return whiten @ (_shape(p, fixed, size) - shares)
+class _Measured(NamedTuple):
+    """What a chain is fitted to.
+
+    Attributes:
+        whiten: Takes differences of shares to numbers of variance 1.
+        shares: Of the loads.
+        fixed: Ratio of the frictions, pull and step.
+    """
+
+    whiten: Float[Array, "row layer"]
+    shares: Float[Array, " layer"]
+    fixed: Float[Array, "3"]
 
 
-@partial(jax.jit, static_argnums=4)
-def _slope(
-    p: Array, whiten: Array, shares: Array, fixed: Array, size: Sizes
-) -> Float[Array, "row parameter"]:
+@partial(jax.jit, static_argnums=2)
+def _residual(p: Array, measured: _Measured, size: Sizes) -> Float[Array, " row"]:
+    return measured.whiten @ (_shape(p, measured.fixed, size) - measured.shares)
+
+
+@partial(jax.jit, static_argnums=2)
+def _slope(p: Array, measured: _Measured, size: Sizes) -> Float[Array, "row parameter"]:
     def residual(p: Array) -> Array:
-        return _residual(p, whiten, shares, fixed, size)
+        return _residual(p, measured, size)
 
     return jax.jacfwd(residual)(p)
 
 
-@partial(jax.jit, static_argnums=(5, 6))
+@partial(jax.jit, static_argnums=(3, 4))
 def _refined(
-    axis: Array, others: Array, whiten: Array, shares: Array, fixed: Array, size: Sizes, which: int
+    axis: Array, others: Array, measured: _Measured, size: Sizes, which: int
 ) -> Float[Array, " point"]:
     """Chi squared along one parameter, at its smallest over the other one, which begins at ``others``."""
 
     def at(value: Array, other: Array) -> Array:
-        return _residual(
-            jnp.stack([value, other] if which == 0 else [other, value]), whiten, shares, fixed, size
-        )
+        return _residual(jnp.stack([value, other] if which == 0 else [other, value]), measured, size)
 
     def one(value: Array, other: Array) -> Array:
         def step(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:

@@ -4,7 +4,7 @@
 # matplotlib's methods take keyword arguments without types.
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -56,6 +56,24 @@ class CurveRow(NamedTuple):
     error: Float[np.ndarray, " point"] | None = None
     theory_x: Float[np.ndarray, " theory_point"] | None = None
     theory_y: Float[np.ndarray, " theory_point"] | None = None
+
+    @classmethod
+    def measured(
+        cls,
+        label: str,
+        x: Float[np.ndarray, " point"],
+        y: Float[np.ndarray, " point"],
+        error: Float[np.ndarray, " point"] | None = None,
+    ) -> Self:
+        """Points only."""
+        return cls(label, x, y, error)
+
+    @classmethod
+    def predicted(
+        cls, label: str, x: Float[np.ndarray, " theory_point"], y: Float[np.ndarray, " theory_point"]
+    ) -> Self:
+        """A line only."""
+        return cls(label, theory_x=x, theory_y=y)
 
 
 class CodeRow(NamedTuple):
@@ -185,8 +203,9 @@ def curve_panels(
     y_label: str,
     log_x: bool = False,
     log_y: bool = False,
+    share_y: bool = True,
 ) -> Figure:
-    """Several panels of `curves` with the same axes.
+    """Several panels of `curves` with the same horizontal axis.
 
     Args:
         panels: Quantities by heading.
@@ -194,10 +213,11 @@ def curve_panels(
         y_label: What the vertical axes show.
         log_x: Whether the horizontal axes are logarithmic.
         log_y: Whether the vertical axes are logarithmic.
+        share_y: Whether they are the same, too.
     """
     n_rows, columns = grid_of(len(panels), 3)
-    figure = new_figure(0.6 + 3.1 * columns, 0.3 + 2.7 * n_rows)
-    grid = figure.subplots(n_rows, columns, squeeze=False, sharey=True)
+    figure = new_figure(0.6 + 3.1 * columns + (1.2 if columns == 1 else 0.0), 0.3 + 2.7 * n_rows)
+    grid = figure.subplots(n_rows, columns, squeeze=False, sharey=share_y)
     for axes in grid.ravel()[len(panels) :]:
         axes.set_axis_off()
     for axes, (title, rows) in zip(grid.ravel(), panels.items(), strict=False):

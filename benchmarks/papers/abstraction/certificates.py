@@ -3,8 +3,7 @@
 import numpy as np
 
 import hiddencodes as hc
-from hiddencodes.benchmarks.papers import Claim, Section, Settings
-from hiddencodes.benchmarks.papers.abstraction import figures
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, drawing
 from hiddencodes.benchmarks.papers.abstraction.networks import DECAY, Group, train
 
 SIZE, WIDTH = 6, 100
@@ -52,10 +51,10 @@ def certificates(settings: Settings) -> Section:
     certified = np.array([g.max() for g in gaps])
     true = np.array([((o - least[:, None]) / o).max() for o in objectives])
     lines = [
-        figures.Curve(label, x, np.log10(np.maximum(values, 1e-6)), np.zeros(len(x)))
+        drawing.CurveRow.measured(label, x, np.log10(np.maximum(values, 1e-6)))
         for label, values in (("certified gap", certified), ("true excess", true))
     ]
-    figure = figures.curves(
+    figure = drawing.curve_panels(
         {"Distance from the minimum": lines},
         x_label="log10 of steps",
         y_label="log10 of the share of the objective",

@@ -3,8 +3,7 @@
 import numpy as np
 
 import hiddencodes as hc
-from hiddencodes.benchmarks.papers import Claim, Section, Settings
-from hiddencodes.benchmarks.papers.abstraction import figures
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, drawing
 from hiddencodes.benchmarks.papers.abstraction.networks import Group, parallelism, sectors, train
 
 LATENTS = 2
@@ -44,8 +43,8 @@ def depth(settings: Settings) -> Section:
         ]  # fmt: skip
     panels = {
         name: [
-            figures.Curve("one-hot", np.arange(1, 3), score[0].mean(0), score[0].std(0, ddof=1) / np.sqrt(networks)),
-            figures.Curve("centred", np.arange(1, 3), score[1].mean(0), score[1].std(0, ddof=1) / np.sqrt(networks)),
+            drawing.CurveRow.measured("one-hot", np.arange(1, 3), score[0].mean(0), score[0].std(0, ddof=1) / np.sqrt(networks)),
+            drawing.CurveRow.measured("centred", np.arange(1, 3), score[1].mean(0), score[1].std(0, ddof=1) / np.sqrt(networks)),
         ]
         for name in ("parallelism score by layer",)
     }  # fmt: skip
@@ -53,7 +52,7 @@ def depth(settings: Settings) -> Section:
         title="Depth",
         question="Is the last hidden layer abstract where one layer would leave it open, or would not be?",
         claims=tuple(claims),
-        figures={"layers": figures.curves(panels, x_label="hidden layer")},
+        figures={"layers": drawing.curve_panels(panels, x_label="hidden layer", y_label="parallelism score")},
         captions={"layers": "Two hidden layers of 60 ReLU units on two latents, by layer; means and standard errors over networks."},
         settings={"runs": runs},
         notes=(

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 import hiddencodes as hc
-from hiddencodes.benchmarks.papers import Claim, Section, Settings
-from hiddencodes.benchmarks.papers.abstraction import figures
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, drawing
 from hiddencodes.benchmarks.papers.abstraction.networks import DECAY
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.drawing import array
@@ -54,8 +53,8 @@ def dynamics(settings: Settings) -> Section:
     time = np.arange(1, 2 * SNAPSHOTS + 1)
     curves = {
         "alignment": [
-            figures.Curve("with the target", time, target.mean(0)),
-            figures.Curve("with the inputs", time, inputs.mean(0)),
+            drawing.CurveRow.predicted("with the target", time, target.mean(0)),
+            drawing.CurveRow.predicted("with the inputs", time, inputs.mean(0)),
         ]
     }
     return Section(
@@ -78,7 +77,7 @@ def dynamics(settings: Settings) -> Section:
                 extra_reason="0.001, what the last steps of training leave",
             ),
         ),
-        figures={"training": figures.curves(curves, x_label="snapshot, with decay from 51 on")},
+        figures={"training": drawing.curve_panels(curves, x_label="snapshot, with decay from 51 on", y_label="alignment")},
         captions={"training": "Alignments of the hidden layer along gradient descent, first without decay and with a fixed readout, then with both; means over networks."},
         settings={"runs": {"no decay": describe_training(free), "then decay": describe_training(decayed)}},
         notes=(

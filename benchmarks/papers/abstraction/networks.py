@@ -1,9 +1,12 @@
 """Networks that are trained to give out latent variables, with weight decay, and what is measured of them."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Settings
@@ -24,6 +27,7 @@ class Group(NamedTuple):
         depth: Hidden layers.
         free_bias: Whether hidden units have biases that do not decay.
         loss: ``"gaussian"`` or ``"bernoulli"``.
+        levels: How targets of -1 and +1 are written for the networks.
     """
 
     tasks: Sequence[hc.ConditionTask]
@@ -32,6 +36,19 @@ class Group(NamedTuple):
     depth: int = 1
     free_bias: bool = False
     loss: str = "gaussian"
+    levels: tuple[float, float] = (-1.0, 1.0)
+
+    def targets(self, task: hc.ConditionTask) -> Float[np.ndarray, "condition target"]:
+        """What networks are asked for."""
+        low, high = self.levels
+        return np.where(task.targets > 0.0, high, low)
+
+    def patterns(self, task: hc.ConditionTask) -> hc.Task:
+        """What they are trained on: every condition once, without noise."""
+        targets = self.targets(task)
+        clean = task.noise_free()
+        about = json.dumps({"of": json.loads(clean.provenance), "levels": self.levels})
+        return replace(clean, y_train=targets, y_test=targets, provenance=about)
 
 
 class Ensembles(NamedTuple):
@@ -77,7 +94,7 @@ def train(
             hc.MLP(
                 t.means.shape[1], t.n_targets, group.width, group.depth, a, hc.standard, bias=group.free_bias
             ),
-            t.noise_free(),
+            group.patterns(t),
             likelihood=group.loss,
             temperature=1.0,
         )
@@ -116,13 +133,14 @@ def _measured(
     mlp: hc.MLP, weights: dict[str, Any], task: hc.ConditionTask, group: Group, starts: int
 ) -> tuple[np.ndarray, ...]:
     outputs = hc.network_outputs(mlp, weights, task.means)
-    amplitude = np.mean(outputs * task.targets, axis=(-2, -1))
+    targets = group.targets(task)
+    amplitude = np.mean(outputs * targets, axis=(-2, -1))
     if group.depth == 1:
         found = hc.optimality_certificate(
             mlp,
             weights,
             task.means,
-            task.targets,
+            targets,
             loss=group.loss,
             hidden_decay=DECAY,
             readout_decay=DECAY,
@@ -130,7 +148,7 @@ def _measured(
             starts=starts,
         )
         return found.objective, found.bound, amplitude, found.largest_gain
-    loss = 0.5 * np.sum((task.targets - outputs) ** 2, axis=(-2, -1))
+    loss = 0.5 * np.sum((targets - outputs) ** 2, axis=(-2, -1))
     size = sum(np.sum(np.asarray(layer["kernel"]) ** 2, axis=(-2, -1)) for layer in weights.values())
     nothing = np.full(loss.shape, np.nan)
     return np.asarray(loss + DECAY / 2 * size), nothing, amplitude, nothing

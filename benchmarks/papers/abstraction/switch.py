@@ -3,8 +3,7 @@
 import numpy as np
 
 import hiddencodes as hc
-from hiddencodes.benchmarks.papers import Claim, Section, Settings
-from hiddencodes.benchmarks.papers.abstraction import figures
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, drawing
 from hiddencodes.benchmarks.papers.abstraction.networks import Ensembles, Group, parallelism, sectors, train
 
 PARITY = 0.5
@@ -37,7 +36,7 @@ def switch(settings: Settings) -> Section:
         title="A first-order switch in the spectrum of the inputs",
         question="What about the inputs decides whether the global minimum is abstract?",
         claims=tuple(claims),
-        figures={"switch": figures.curves(panels, x_label="eigenvalue on the constant", y_label="parallelism score")},
+        figures={"switch": drawing.curve_panels(panels, x_label="eigenvalue on the constant", y_label="parallelism score")},
         captions={
             "switch": f"Inputs with eigenvalue 1 on the latents and {PARITY} on their products, by the eigenvalue on the constant (mean activity): "
             "parallelism scores that theory allows and those of trained networks."
@@ -100,12 +99,12 @@ def _three(grid: tuple[float, ...], found: Ensembles, theory: list[hc.FactorialM
 
 def _curves(
     grid: tuple[float, ...], found: Ensembles, theory: list[hc.FactorialMinimum], n: int
-) -> list[figures.Curve]:
+) -> list[drawing.CurveRow]:
     score = parallelism(found.kernels[:, :, -1], n)
     x = np.array(grid)
     error = score.std(1, ddof=1) / np.sqrt(score.shape[1])
     return [
-        figures.Curve("theory, least", x, np.array([t.parallelism.min() for t in theory])),
-        figures.Curve("theory, most", x, np.array([t.parallelism.max() for t in theory])),
-        figures.Curve("trained", x, score.mean(1), error),
+        drawing.CurveRow.predicted("theory, least", x, np.array([t.parallelism.min() for t in theory])),
+        drawing.CurveRow.predicted("theory, most", x, np.array([t.parallelism.max() for t in theory])),
+        drawing.CurveRow.measured("trained", x, score.mean(1), error),
     ]

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 import hiddencodes as hc
-from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run
-from hiddencodes.benchmarks.papers.abstraction import figures
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
 from hiddencodes.benchmarks.papers.abstraction.networks import DECAY, parallelism, sectors
 from hiddencodes.drawing import array
 from hiddencodes.rules import slug
@@ -54,7 +53,7 @@ def temperature(settings: Settings) -> Section:
     }
     panels = {
         what: [
-            figures.Curve(
+            drawing.CurveRow.measured(
                 label,
                 np.log10(temperatures),
                 np.array([getattr(each, field)[0] for each in found[label]]),
@@ -72,7 +71,11 @@ def temperature(settings: Settings) -> Section:
         title="The posterior, from the minimum to the prior",
         question="Is the posterior abstract where the minimum is, and at which temperature is abstraction lost?",
         claims=tuple(_claims(temperatures, found, theory, reports)),
-        figures={"temperature": figures.curves(panels, x_label="log10 of the temperature T")},
+        figures={
+            "temperature": drawing.curve_panels(
+                panels, x_label="log10 of the temperature T", y_label="", share_y=False
+            )
+        },
         captions={
             "temperature": f"Networks of {WIDTH} ReLU units on two latents; prior variances T/{DECAY:g}, so that the mode of the posterior is the minimum with "
             f"decay {DECAY:g} at every temperature. Means and standard errors over chains."

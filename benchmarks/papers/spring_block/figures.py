@@ -1,10 +1,10 @@
-"""Figures of load curves: a phase diagram of small curves, and curves beside their theory."""
+"""Figures of load curves: a phase diagram of small curves, and the rows of curves beside their theory."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # matplotlib's methods take keyword arguments without types.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,21 +12,20 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from hiddencodes.drawing import GRAY, INK, PALETTE, grid_of, new_figure, styled
+from hiddencodes.benchmarks.papers.drawing import CurveRow
+from hiddencodes.drawing import GRAY, INK, PALETTE, new_figure, styled
 
 
-class Curve(NamedTuple):
-    """A load curve in a panel.
+def predicted(label: str, curve: Float[np.ndarray, " position"]) -> CurveRow:
+    """A load curve of theory, D_0 .. D_L or y - x_l of a chain, as a line."""
+    return CurveRow.predicted(label, np.arange(len(curve)), curve)
 
-    Attributes:
-        label: What it is.
-        y: D_0 .. D_L, or y - x_l of a chain.
-        error: Standard errors; None for a line of theory.
-    """
 
-    label: str
-    y: Float[np.ndarray, " position"]
-    error: Float[np.ndarray, " position"] | None = None
+def measured(
+    label: str, curve: Float[np.ndarray, " position"], error: Float[np.ndarray, " position"]
+) -> CurveRow:
+    """A measured load curve and its standard errors, as points."""
+    return CurveRow.measured(label, np.arange(len(curve)), curve, error)
 
 
 @styled
@@ -81,34 +80,4 @@ def phase_diagram(
     if level is not None:
         bar = figure.colorbar(level, ax=axes.ravel().tolist(), fraction=0.03, pad=0.02)
         bar.set_label(shade_label)
-    return figure
-
-
-@styled
-def load_curves(
-    panels: Mapping[str, Sequence[Curve]], *, y_label: str = "D", x_label: str = "layer"
-) -> Figure:
-    """Curves along the layers, one panel per heading.
-
-    Args:
-        panels: By heading.
-        y_label: What the vertical axes show.
-        x_label: What the horizontal axes show.
-    """
-    rows, columns = grid_of(len(panels), 3)
-    figure = new_figure(3.2 * columns + (1.2 if columns == 1 else 0.0), 2.7 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
-    for axes, (heading, lines) in zip(grid, panels.items(), strict=False):
-        for i, line in enumerate(lines):
-            color, x = PALETTE[i % len(PALETTE)], np.arange(len(line.y))
-            if line.error is None:
-                axes.plot(x, line.y, color=color, label=line.label, linewidth=1.3)
-            else:
-                axes.errorbar(x, line.y, line.error, fmt="o", color=color, label=line.label, markersize=3.5)
-        axes.set_title(heading)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        axes.legend(fontsize=7)
     return figure

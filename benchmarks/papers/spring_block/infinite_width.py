@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 import hiddencodes as hc
-from hiddencodes.benchmarks.papers import Claim, Section, Settings
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, drawing
 from hiddencodes.benchmarks.papers.spring_block import figures
 from hiddencodes.benchmarks.papers.spring_block.networks import (
     DEPTH,
@@ -39,7 +39,7 @@ def infinite_width(settings: Settings) -> Section:
         Claim.below("negative", "Nonlinear ones mix classes up: every load is negative", 0.0, np.concatenate([exact[s].loads for s in MEASURED]), grade="derived"),
     ]  # fmt: skip
     few, few_labels = standardized(settings.choose(full=500, quick=200))
-    panels: dict[str, list[figures.Curve]] = {}
+    panels: dict[str, list[drawing.CurveRow]] = {}
     for slope in settings.choose(full=(0.0, 0.4, 1.0), quick=(0.0, 1.0)):
         theory = hc.prior_load_curve(hc.leaky_relu(slope), few @ few.T / few.shape[1], few_labels, DEPTH)
         mean, error = _extrapolated(settings, slope, few, few_labels)
@@ -48,15 +48,15 @@ def infinite_width(settings: Settings) -> Section:
             Claim.agrees(name, f"Slope {slope:g}: draws from the prior have this curve at infinite width", theory.separation[1:], mean, error, grade="derived")
         )  # fmt: skip
         panels[f"slope {slope:g}"] = [
-            figures.Curve("infinite width", theory.separation),
-            figures.Curve("prior draws", np.append(theory.separation[0], mean), np.append(0.0, error)),
+            figures.predicted("infinite width", theory.separation),
+            figures.measured("prior draws", np.append(theory.separation[0], mean), np.append(0.0, error)),
         ]
     found, first, bn_claims = _normalized(settings, few, few_labels)
     return Section(
         title="Before learning",
         question="How are classes separated layer by layer in networks that have learned nothing?",
         claims=(*claims, *bn_claims),
-        figures={"prior": figures.load_curves(panels | {"batch normalization, draws": found})},
+        figures={"prior": drawing.curve_panels(panels | {"batch normalization, draws": found}, x_label="layer", y_label="D", share_y=False)},
         captions={
             "prior": f"Separation D of {len(few)} digits in networks of 7 hidden layers. Lines: exact, infinite width, without batch normalization; points: draws from the "
             "prior at two widths, extrapolated linearly in 1/N; last panel: with batch normalization, by slope."
@@ -68,7 +68,7 @@ def infinite_width(settings: Settings) -> Section:
 
 def _normalized(
     settings: Settings, x: np.ndarray, labels: np.ndarray
-) -> tuple[list[figures.Curve], float, list[Claim]]:
+) -> tuple[list[drawing.CurveRow], float, list[Claim]]:
     """Networks with batch normalization that have learned nothing: the baseline of the phase diagrams."""
     slopes = (0.0, 0.4, 1.0)
     each: list[np.ndarray] = []
@@ -81,7 +81,7 @@ def _normalized(
     mean = 2 * wide.mean(1) - narrow.mean(1)
     error = np.hypot(2 * standard_error(wide.swapaxes(1, 2)), standard_error(narrow.swapaxes(1, 2)))
     curves = [
-        figures.Curve(f"slope {slope:g}", np.append(first, m), np.append(0.0, e))
+        figures.measured(f"slope {slope:g}", np.append(first, m), np.append(0.0, e))
         for slope, m, e in zip(slopes, mean, error, strict=True)
     ]
     # The widest networks themselves: an extrapolation has three times their error.

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 import hiddencodes as hc
-from hiddencodes.benchmarks.papers import Claim, Section, Settings
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, drawing
 from hiddencodes.benchmarks.papers.section import describe_training
 from hiddencodes.benchmarks.papers.spring_block import figures
 from hiddencodes.benchmarks.papers.spring_block.networks import (
@@ -47,14 +47,14 @@ def law(settings: Settings) -> Section:
         runs[label] = {**describe_training(run), "least accuracy": learned[label]}
         curves[label] = _pseudo_inverse(posterior, run, norm)
     panels = {
-        label: [figures.Curve("networks", each.mean(0), standard_error(each.T)), figures.Curve("straight", np.linspace(each.mean(0)[0], each.mean(0)[-1], depth + 1))]
+        label: [figures.measured("networks", each.mean(0), standard_error(each.T)), figures.predicted("straight", np.linspace(each.mean(0)[0], each.mean(0)[-1], depth + 1))]
         for label, each in curves.items()
     }  # fmt: skip
     return Section(
         title="The law of data separation",
         question="Do all layers separate classes by the same factor?",
         claims=tuple(_claims(curves, learned, quick=settings.quick)),
-        figures={"law": figures.load_curves(panels, y_label="ln Tr(S_w S_b+)")},
+        figures={"law": drawing.curve_panels(panels, x_label="layer", y_label="ln Tr(S_w S_b+)")},
         captions={
             "law": f"The measure of He and Su by layer, in networks of {depth} hidden layers trained on 1000 digits; means and standard errors over {networks} networks."
         },

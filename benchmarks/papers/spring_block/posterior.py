@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import hiddencodes as hc
-from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run
+from hiddencodes.benchmarks.papers import Claim, Section, Settings, describe_run, drawing
 from hiddencodes.benchmarks.papers.spring_block import figures
 from hiddencodes.drawing import array
 
@@ -61,9 +61,9 @@ def posterior(settings: Settings) -> Section:
         plain[t] = sampled(f"plain, N T = {t:g}", _network(task, PLAIN_WIDTH, hc.mean_field, n_temperature=t))
     panels = {
         heading: [
-            figures.Curve("infinite width, prior", theory.separation),
+            figures.predicted("infinite width, prior", theory.separation),
             *(
-                figures.Curve(
+                figures.measured(
                     f"{'T' if found is lazy else 'N T'} = {t:g}",
                     np.concatenate([theory.separation[:1], each.mean]),
                     np.concatenate([[0.0], each.error]),
@@ -77,7 +77,7 @@ def posterior(settings: Settings) -> Section:
         title="The posterior",
         question="Which layers separate the classes in the posterior, and does temperature act like the noise of training?",
         claims=tuple(_claims(theory, lazy, by_width, plain, bad, quick=settings.quick)),
-        figures={"posterior": figures.load_curves(panels)},
+        figures={"posterior": drawing.curve_panels(panels, x_label="layer", y_label="D", share_y=False)},
         captions={
             "posterior": f"Separation D of {N_TRAIN} digits in {DEPTH} hidden layers of ReLU units without batch normalization. Lines: infinite width under the prior; points: posterior means."
         },
