@@ -4,7 +4,7 @@
 # matplotlib's methods take keyword arguments without types.
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -64,14 +64,14 @@ class CurveRow(NamedTuple):
         x: Float[np.ndarray, " point"],
         y: Float[np.ndarray, " point"],
         error: Float[np.ndarray, " point"] | None = None,
-    ) -> Self:
+    ) -> "CurveRow":
         """Points only."""
         return cls(label, x, y, error)
 
     @classmethod
     def predicted(
         cls, label: str, x: Float[np.ndarray, " theory_point"], y: Float[np.ndarray, " theory_point"]
-    ) -> Self:
+    ) -> "CurveRow":
         """A line only."""
         return cls(label, theory_x=x, theory_y=y)
 
