@@ -53,6 +53,7 @@ def test_long_runs(capsys, tmp_path, monkeypatch):
     assert capsys.readouterr().out.split() == ["80", "4"]
 
 
+@pytest.mark.slow
 def test_geometry(capsys):
     n = execute("docs/geometry.md")
     lines = capsys.readouterr().out.splitlines()
@@ -65,6 +66,7 @@ def test_geometry(capsys):
     assert target[0] < target[3]
 
 
+@pytest.mark.slow
 def test_abstraction(capsys):
     n = execute("docs/abstraction.md")
     lines = capsys.readouterr().out.splitlines()
@@ -75,6 +77,7 @@ def test_abstraction(capsys):
     assert lines[-1] == "['one latent', 'one latent', 'conjunctive']"
 
 
+@pytest.mark.slow
 def test_layers(capsys):
     n = execute("docs/layers.md")
     capsys.readouterr()
@@ -84,6 +87,7 @@ def test_layers(capsys):
     np.testing.assert_allclose(n["fit"].noise, 0.1, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_tutorial(capsys):
     n = execute("docs/tutorial.md")
     assert n["posterior"].readout_variance == 1 / 24

@@ -214,7 +214,7 @@ def test_measures_without_meaning_are_not_numbers():
     assert np.all(found["clustering"] > 0)
 
 
-@pytest.mark.parametrize("how", ["trained", "sampled"])
+@pytest.mark.parametrize("how", ["trained", pytest.param("sampled", marks=pytest.mark.slow)])
 def test_the_geometry_of_a_run_is_that_of_its_kernels(how):
     tasks = [hc.aligned_conditions(8, 2, c, n_inputs=10, noise=0.1) for c in (0.1, 0.3)]
     mlp = hc.MLP(10, 2, 12, 2, hc.tanh, hc.ntk)

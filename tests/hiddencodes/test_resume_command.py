@@ -103,7 +103,9 @@ def _interrupted(monkeypatch: pytest.MonkeyPatch, label: str, phase: str, done: 
     monkeypatch.setattr(cli, "_bars", bars)
 
 
-@pytest.mark.parametrize("stage", [("cold", "warmup", 16), ("warm", "sampling", 3)])
+@pytest.mark.parametrize(
+    "stage", [pytest.param(("cold", "warmup", 16), marks=pytest.mark.slow), ("warm", "sampling", 3)]
+)
 def test_a_study_that_is_stopped_says_how_to_go_on_and_does(stage, study, whole, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as context:

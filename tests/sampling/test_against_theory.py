@@ -32,7 +32,9 @@ def test_linear_network_has_the_generalized_inverse_gaussian_overlap():
     assert abs(law.mean - posterior.readout_variance) > 20 * mean_and_error(overlap)[1]
 
 
-@pytest.mark.parametrize("sampler", ["hmc", "nuts", "adjusted_mclmc"])
+@pytest.mark.parametrize(
+    "sampler", ["hmc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nuts", "adjusted_mclmc"))]
+)
 def test_virial_identity_of_a_network_posterior_per_block(sampler):
     """E[theta dU/dtheta] = number of parameters, for every weight matrix of a two-layer network with biases."""
     import jax
@@ -70,6 +72,7 @@ def numpyro_run(reference_posterior):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["hmc", "nuts", "adjusted_mclmc", "mala"])
 def test_every_sampler_agrees_with_numpyro_on_all_invariants(reference_posterior, numpyro_run, sampler):
     """NumPyro's NUTS has its own log-density, warm-up and kernel; all invariant observables must agree."""

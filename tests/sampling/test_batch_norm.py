@@ -47,6 +47,7 @@ def test_a_normalized_network_is_a_plain_one_at_the_end(normalized_run):
         np.testing.assert_allclose(activations.output, found, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_normalization_begins_with_standard_preactivations(normalized_run):
     p, _ = normalized_run
     start = random_start(p)

@@ -8,6 +8,7 @@ from hiddencodes.sampling import batching
 from hiddencodes.sampling.lanes import Lanes
 
 
+@pytest.mark.slow
 def test_both_give_the_same_numbers_up_to_rounding(small_posterior, small_settings):
     """1e-9: rounding after 90 transitions, which amplify it."""
     runs = [hc.sample(small_posterior, **small_settings, batching=how) for how in ("vmap", "loop")]
@@ -45,6 +46,7 @@ def test_short_runs_are_not_measured(small_posterior, small_settings, monkeypatc
     assert hc.sample(small_posterior, **small_settings).attrs["batching"] == "loop"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["nuts"])
 def test_chains_one_after_another_do_not_wait(small_posterior, small_settings, sampler):
     run = hc.sample(small_posterior, **small_settings, sampler=sampler)

@@ -117,6 +117,7 @@ def tasks() -> Taught:
     return taught(64)
 
 
+@pytest.mark.slow
 def test_teachers_rank_like_draws(tasks):
     assert_uniform(ranks(tasks, tasks.posteriors))
 

@@ -74,6 +74,7 @@ def test_two_units_against_quadrature(activation, temperature):
     assert_mean(found, by_quadrature(activation, temperature))
 
 
+@pytest.mark.slow
 def test_wrong_beliefs_about_codes_cost_acceptance_and_nothing_else():
     found, rate = chains(hc.sigmoidal, 0.1, "off", sweeps=2500)
     assert rate < 0.8 * chains(hc.sigmoidal, 0.1, "sensible", sweeps=100)[1]

@@ -18,7 +18,10 @@ def test_the_listener_sees_compilations():
     assert seen
 
 
-@pytest.mark.parametrize("sampler", ["hmc", "nuts", "mala", "adjusted_mclmc"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["hmc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nuts", "mala", "adjusted_mclmc"))],
+)
 def test_other_seeds_data_and_temperature_compile_nothing(
     small_posterior, small_settings, sampler, monkeypatch
 ):

@@ -90,7 +90,7 @@ def _draws(name):
     return {key: np.concatenate([s.observed[key] for s in segments], axis=2) for key in segments[0].observed}
 
 
-@pytest.mark.parametrize("name", [*SAMPLERS, "numpyro_nuts"])
+@pytest.mark.parametrize("name", [*SAMPLERS, pytest.param("numpyro_nuts", marks=pytest.mark.slow)])
 def test_correlated_gaussian(name):
     """Mean, all second moments, and the virial identity E[q dU/dq] = 1 per coordinate and per block."""
     _, mean, covariance = gaussian_data(SEEDS, DIMENSION)

@@ -93,6 +93,7 @@ def on_two_devices(tmp_path_factory):
     return hc.open_run(path)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_numbers_of_two_bit_for_bit(on_two_devices, tmp_path):
     """Chains one after another: the arithmetic of a chain does not know how many there are beside it."""
     [[devices, processes, compiled]] = elsewhere(tmp_path / "run.zarr", 8)

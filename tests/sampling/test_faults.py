@@ -210,6 +210,7 @@ def test_the_package_never_unpickles():
                 assert ast.unparse(node.value) == "False", path
 
 
+@pytest.mark.slow
 def test_changed_bytes_in_what_is_written_at_the_end_are_refused(small_posterior, tmp_path):
     path = tmp_path / "run"
     hc.sample(small_posterior, chains=2, draws=4, warmup=0, out=path, verbose=False)

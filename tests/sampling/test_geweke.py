@@ -233,7 +233,11 @@ def composition() -> Callable:
 MOVES, SWEEPS = {"sweeps": False}, {"moves": False}
 
 
-@pytest.mark.parametrize("kernels", [MOVES, SWEEPS, {}], ids=["hmc", "refresh", "composition"])
+@pytest.mark.parametrize(
+    "kernels",
+    [pytest.param(MOVES, marks=pytest.mark.slow), SWEEPS, {}],
+    ids=["hmc", "refresh", "composition"],
+)
 def test_kernels_keep_the_joint_law(composition, kernels):
     found = composition(**kernels)
     assert np.ptp(found[:, :, 0], axis=1).min() > 0.0

@@ -135,6 +135,7 @@ def _far_start(posterior, far: list[int], chains: int = 4):
     }
 
 
+@pytest.mark.slow
 def test_a_chain_that_overflows_teaches_the_others_nothing(small_posterior):
     options = {"chains": 4, "draws": 20, "warmup": 60, "verbose": False}
     run = hc.sample(small_posterior, start=_far_start(small_posterior, [1]), **options)

@@ -125,14 +125,14 @@ def _assert_a_segment_at_most_is_done_again(lines: list[str], segment: int) -> N
                 assert computed - position[0] * position[1] <= segment, line
 
 
-@pytest.mark.parametrize(("kills", "draws"), [(2, 128), pytest.param(50, 2500, marks=pytest.mark.slow)])
-def test_kill_minus_nine_at_random_moments_of_one_run(kills, draws, samplers, tmp_path):
+@pytest.mark.slow
+def test_fifty_times_kill_minus_nine_at_random_moments_of_one_run(samplers, tmp_path):
     # Lanes one after another, since long runs would otherwise measure what is faster.
-    settings = {"draws": draws, "warmup": 200, "batching": "loop"}
+    settings = {"draws": 2500, "warmup": 200, "batching": "loop"}
     whole = _uninterrupted(samplers, tmp_path / "whole", **settings, segment=128)
     rng = np.random.default_rng(SEED)
     before = len(samplers.lines())
-    for _ in range(kills):
+    for _ in range(50):
         begin = len(samplers.lines())
         child = samplers.begin(tmp_path / "run", **settings)
         # Within twelve segments or so, of which the run has more than enough, and at any moment of the last one.

@@ -114,6 +114,7 @@ class Cliff(GaussianTarget):
         return jnp.where(jnp.vdot(q, q) < 1e6, inside, jnp.nan)
 
 
+@pytest.mark.slow
 def test_pooled_adaptation_with_a_lost_chain_is_that_of_the_others():
     a, c = gaussian_data(1, 5)[0]
     start = np.random.default_rng(2).standard_normal((1, 3, 5))

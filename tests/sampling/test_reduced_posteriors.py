@@ -17,7 +17,9 @@ def draws(run):
     return {name: variable.values[0] for name, variable in run["posterior"].data_vars.items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind != "both" else kind for kind in KINDS]
+)
 def test_linear_network_against_its_exact_law(kind):
     task = hc.gaussian_clusters(n_train=6, n_inputs=20, n_test=3, fractions=(0.5, 0.5), single_output=True)
     mlp = hc.MLP(task.n_inputs, 1, 10, 1, hc.linear, hc.mean_field)
@@ -54,6 +56,7 @@ def sigmoidal():
     return hc.Posterior(hc.MLP(9, 2, 5, 1, hc.sigmoidal, hc.mean_field), task, n_temperature=0.3)
 
 
+@pytest.mark.slow
 def test_all_coordinates_agree_on_all_invariants(sigmoidal):
     options = {"chains": 8, "draws": 1000, "warmup": 400, "verbose": False}
     reference = draws(hc.sample(sigmoidal, key=1, **options))
@@ -65,6 +68,7 @@ def test_all_coordinates_agree_on_all_invariants(sigmoidal):
             assert_means_agree(values, found[name])
 
 
+@pytest.mark.slow
 def test_seeds_may_have_data_of_their_own(sigmoidal):
     posteriors = [
         hc.Posterior(

@@ -42,7 +42,7 @@ def _files(run: Path) -> dict[Path, tuple[int, int]]:
 @pytest.mark.parametrize(
     ("posterior", "settings"),
     [
-        pytest.param(POSTERIOR, EVERYTHING, id="moves"),
+        pytest.param(POSTERIOR, EVERYTHING, id="moves", marks=pytest.mark.slow),
         pytest.param(
             hc.integrate_readout(hc.whiten_inputs(POSTERIOR)), {"precision": "float32"}, id="reduced"
         ),

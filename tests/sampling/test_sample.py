@@ -101,6 +101,7 @@ def test_thinning_runs_more_transitions_per_draw(small_posterior, small_settings
     assert "energy" not in thinned["sample_stats"]
 
 
+@pytest.mark.slow
 def test_superchains_start_at_one_point(small_posterior, small_settings):
     settings = small_settings | {"chains": 4, "draws": 1, "warmup": 0}
     run = hc.sample(small_posterior, **settings, superchains=2)
@@ -110,6 +111,7 @@ def test_superchains_start_at_one_point(small_posterior, small_settings):
         hc.sample(small_posterior, **settings, superchains=3)
 
 
+@pytest.mark.slow
 def test_single_precision_runs_in_single_precision(small_posterior, small_settings):
     run = hc.sample(small_posterior, **small_settings, precision="float32")
     assert run["posterior"]["train_loss"].dtype == np.float32

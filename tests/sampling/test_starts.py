@@ -55,6 +55,7 @@ def test_a_run_keeps_its_last_weights(posteriors, run, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, weights)
 
 
+@pytest.mark.slow
 def test_weights_that_were_not_sampled_are_drawn(posteriors):
     reduced = [hc.integrate_readout(hc.project_inputs(p)) for p in posteriors]
     run = hc.sample(reduced, **SETTINGS)
@@ -118,6 +119,7 @@ def test_what_cannot_be_composed(posteriors, run, shares, chains, message):
         hc.composition_start(posteriors, run, shares, chains=chains)
 
 
+@pytest.mark.slow
 def test_teachers_and_annealed_chains(posteriors):
     taught = [hc.teacher_task(p, jax.random.key(s)) for s, p in enumerate(posteriors)]
     run = hc.sample([t.posterior for t in taught], **SETTINGS)

@@ -14,6 +14,7 @@ POPULATIONS = 12
 OPTIONS = {"populations": POPULATIONS, "verbose": False}
 
 
+@pytest.mark.slow
 def test_linear_network_from_lazy_to_mean_field(linear_posterior, from_lazy):
     exact = linear_log_normalizer(linear_posterior)
     lazy = linear_log_normalizer(linear_posterior, scale=10**0.5)

@@ -20,7 +20,7 @@ KNOBS = Knobs(0, 0.1, {"hidden_1": {"kernel": 0.0}, "readout": {"kernel": 0.0}},
 @pytest.mark.parametrize(
     ("optimizer", "make"),
     [
-        ("sgd", lambda: optax.sgd(0.3)),
+        pytest.param("sgd", lambda: optax.sgd(0.3), marks=pytest.mark.slow),
         (hc.Optimizer("sgd", (("momentum", 0.9),)), lambda: optax.sgd(0.3, momentum=0.9)),
         ("adam", lambda: optax.adam(0.3)),
     ],
@@ -71,7 +71,8 @@ def test_an_epoch_of_minibatches_sees_every_pattern_once():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(4 * a, b, rtol=1e-4, atol=1e-11), whole, batches)
 
 
-def test_the_last_batch_of_an_epoch_is_smaller_and_counts_by_its_patterns():
+@pytest.mark.parametrize("loss", ["sum", pytest.param("mean", marks=pytest.mark.slow)])
+def test_the_last_batch_of_an_epoch_is_smaller_and_counts_by_its_patterns(loss):
     # Where all patterns are alike, so are all batches: six of them, of seven patterns and one of five.
     one = hc.ConditionTask(np.ones((2, 12)), np.array([[1.0], [-1.0]]), 0.0).sample(40)
     same = hc.Task(
@@ -85,9 +86,8 @@ def test_the_last_batch_of_an_epoch_is_smaller_and_counts_by_its_patterns():
         "{}",
     )
     p = posterior(task=same)
-    for loss in ("mean", "sum"):
-        whole, batches = moved(p, loss=loss), moved(p, loss=loss, batch_size=7)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(6 * a, b, rtol=1e-4, atol=1e-11), whole, batches)
+    whole, batches = moved(p, loss=loss), moved(p, loss=loss, batch_size=7)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(6 * a, b, rtol=1e-4, atol=1e-11), whole, batches)
 
 
 @pytest.mark.slow
@@ -183,6 +183,7 @@ def test_the_mean_of_a_noisy_objective_is_its_closed_form(kind):
     assert abs(np.mean(values) - expected) < 5 * error
 
 
+@pytest.mark.slow
 def test_rates_of_the_parameterization_make_standard_and_ntk_the_same_functions():
     ntk, standard = posterior(parameterization=hc.ntk), posterior()
     start = random_start(ntk)

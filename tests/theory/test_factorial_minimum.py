@@ -117,6 +117,7 @@ def test_units_of_all_mixtures(n, expected):
     assert hc.abstraction(kernel, latents).parallelism.mean() == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     degrees=st.lists(st.floats(0.05, 3.0), min_size=3, max_size=5),

@@ -63,6 +63,7 @@ def test_units_that_are_there_make_the_outputs_and_the_objective(solved):
     assert value == pytest.approx(solved.objective, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_only_the_gram_matrix_counts(solved):
     turned = hc.global_minimum(hc.inputs_of_kernel(X @ X.T), Y, hc.relu, starts=STARTS)
     assert turned.objective == pytest.approx(solved.objective, rel=2e-5)

@@ -42,7 +42,10 @@ def moments(width: int, n_train: int, readout_variance: float, norm: float) -> t
 
 @pytest.mark.parametrize(
     ("width", "n_train"),
-    [(50, 40), (500, 500), (40, 60), (41, 60), (100, 600), (300, 20), (61, 60), (60, 61), (2000, 3)],
+    [
+        *[(50, 40), (40, 60), (41, 60), (300, 20), (61, 60), (60, 61), (2000, 3)],
+        *[pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(500, 500), (100, 600)]],
+    ],
 )
 def test_zero_temperature_law_against_quadrature(width: int, n_train: int) -> None:
     readout_variance = 1.3 / n_train
@@ -226,6 +229,7 @@ def test_independent_draws(temperature: float) -> None:
         assert np.all(np.abs(np.mean(sample, axis=-1) - expected) <= 5.0 * error + 1e-10)
 
 
+@pytest.mark.slow
 def test_draws_at_large_width() -> None:
     n_train = 300
     y = np.ones((n_train, 1))

@@ -247,6 +247,7 @@ def test_infinite_temperature_is_the_prior() -> None:
     np.testing.assert_allclose(prediction.variance[:, 0], 0.7 * k_test / 12, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_sampled_network_of_two_layers() -> None:
     task = hc.gaussian_clusters(n_train=6, n_inputs=8, n_test=3, fractions=(0.5, 0.5), single_output=True)
     mlp = hc.MLP(task.n_inputs, 1, 10, 2, hc.linear, hc.mean_field)

@@ -141,6 +141,7 @@ def base() -> hc.SingleUnitSaddle:
     return hc.single_unit_saddle(hc.tanh, (6, 5, 4), BASE, n_temperature=0.05)
 
 
+@pytest.mark.slow
 @given(
     order=st.permutations(range(3)),
     angle=st.floats(0.0, 6.28),

@@ -50,7 +50,9 @@ def energy_of(name: str) -> ReadoutEnergy:
     return ReadoutEnergy(activation, np.asarray(fractions), scale**2, kappa, solved(name).multiplier)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "leaky" else name for name in SETTINGS]
+)
 def test_population_meets_the_constraints_and_pays_what_the_dual_says(name):
     """Optimality: feasible branches and outliers whose cost is the value of the dual at t, which bounds it from below."""
     _, _, y, scale, n_temperature, kappa = SETTINGS[name]

@@ -84,7 +84,7 @@ def test_inertia_changes_nothing_in_the_long_run(shared):
     assert np.all(np.abs(found.elongations - expected) < 5 * found.errors + 1e-6)
 
 
-@pytest.mark.parametrize(("friction", "noise"), [(0.1, 0.07), (0.3, 0.2)])
+@pytest.mark.parametrize(("friction", "noise"), [pytest.param(0.1, 0.07, marks=pytest.mark.slow), (0.3, 0.2)])
 def test_a_fit_finds_the_chain(friction, noise):
     truth = hc.chain_profile(friction, noise)[:7]
     exact = hc.fit_chain(3.0 * truth, np.full(7, 0.01))
@@ -110,6 +110,7 @@ def test_a_fit_finds_the_chain(friction, noise):
     assert off[:, 2].mean() < 4 + 4 * np.sqrt(2 * 4 / 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.2, 0.3])
 def test_errors_hold_on_the_ridge_of_relaxed_chains(noise):
     """Curves of this noise are nearly those of any larger one, and of another basin without noise."""

@@ -95,11 +95,11 @@ def data_noise(settings: Settings) -> Section:
     # Its last column is not that of the dropout panel, which it should be: fewer digits were used than the script says.
     noisy = np.asarray(found.noise) > 0.0
     claims = [_signs(area[:, noisy], found.curves.area[:, noisy], "beside noise")]
+    rows = list(settings.choose(full=(0, 2, 5), quick=(0, 5)))
     small = train(
-        settings, "fewer digits", [Cell(s) for s in (0.0, 0.4, 1.0)], networks=settings.choose(full=5, quick=2), epochs=100, n_train=1000
+        settings, "fewer digits", [Cell(SLOPES[i]) for i in rows], networks=settings.choose(full=5, quick=2), epochs=100, n_train=1000
     )  # fmt: skip
     found.runs["fewer digits"] = small.description
-    rows = [0, 2, 5]
     claims += [
         Claim.agrees(
             "fewer-digits", "Without noise, areas of the figure are those of networks trained on 1000 digits, not on 2560",

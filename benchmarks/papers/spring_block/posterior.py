@@ -26,7 +26,7 @@ def posterior(settings: Settings) -> Section:
     theory = hc.prior_load_curve(hc.relu, x @ x.T / x.shape[1], task.labels_train, DEPTH)
     temperatures = settings.choose(full=(0.1, 1.0, 10.0), quick=(1.0,))
     plain_temperatures = settings.choose(full=(0.01, 0.1, 0.3, 1.0, 10.0), quick=(0.1,))
-    widths = settings.choose(full=(64, 128, 256), quick=(32, 64, 128))
+    widths = settings.choose(full=(64, 128, 256), quick=(16, 32, 64))
     runs: dict[str, object] = {}
     bad: dict[str, str] = {}
 
