@@ -185,6 +185,7 @@ from hiddencodes.tasks import orthogonal_classes as orthogonal_classes
 from hiddencodes.tasks import unstructured_conditions as unstructured_conditions
 from hiddencodes.tasks import walsh_functions as walsh_functions
 from hiddencodes.tasks import xor_conditions as xor_conditions
+from hiddencodes.theory import AbstractionRange as AbstractionRange
 from hiddencodes.theory import Branch as Branch
 from hiddencodes.theory import ChainFit as ChainFit
 from hiddencodes.theory import ChainProfile as ChainProfile
@@ -212,6 +213,7 @@ from hiddencodes.theory import SingleUnitLimit as SingleUnitLimit
 from hiddencodes.theory import SingleUnitSaddle as SingleUnitSaddle
 from hiddencodes.theory import UnitCode as UnitCode
 from hiddencodes.theory import UnitPopulations as UnitPopulations
+from hiddencodes.theory import abstraction_range as abstraction_range
 from hiddencodes.theory import chain_profile as chain_profile
 from hiddencodes.theory import decoupled_flow as decoupled_flow
 from hiddencodes.theory import deep_linear_exact as deep_linear_exact

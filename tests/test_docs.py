@@ -72,6 +72,7 @@ def test_abstraction(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("constant large True 0.42617")
     assert float(lines[1].split()[1]) < 1e-5
+    assert lines[2].startswith("True")
     assert n["certificate"].gap.max() < 1e-3
     assert lines[-2] == "[1. 1.] True" or lines[-2].endswith("False")
     assert lines[-1] == "['one latent', 'one latent', 'conjunctive']"

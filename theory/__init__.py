@@ -1,5 +1,7 @@
 """What theory predicts for the sampled networks: closed forms and small solvers."""
 
+from hiddencodes.theory.abstraction_range import AbstractionRange as AbstractionRange
+from hiddencodes.theory.abstraction_range import abstraction_range as abstraction_range
 from hiddencodes.theory.branches import Branch as Branch
 from hiddencodes.theory.branches import Outlier as Outlier
 from hiddencodes.theory.deep_minimum import DeepMinimum as DeepMinimum

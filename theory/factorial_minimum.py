@@ -139,7 +139,7 @@ def input_spectrum(input_kernel: ArrayLike, latents: ArrayLike) -> InputSpectrum
     away = np.abs(about_mean @ chi[:, 1:] - chi[:, 1:] * degrees[degree][1:]).max(initial=0.0)
     if np.any(off > _EQUAL * allowed + 1e-12 * abs(float(degrees[0]))) or away > _EQUAL * size:
         raise ValueError(
-            "input_kernel: it is not invariant under flips and permutations of latents; `global_minimum` needs no such symmetry"
+            "input_kernel: it is not invariant under flips and permutations of latents; `global_minimum` and `abstraction_range` need no such symmetry"
         )
     rest = kernel - (chi * degrees[degree]) @ chi.T
     within = float(np.linalg.eigvalsh(rest).max()) if len(y) > 2**n else 0.0
