@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hiddencodes.drawing import GRAY, INK, PALETTE, grid_of, new_figure, say, styled
 
@@ -242,6 +242,12 @@ def _curves(axes: Axes, rows: Sequence[CurveRow], log_x: bool, log_y: bool) -> N
                 row.x, row.y, yerr=row.error, fmt="o", color=color, markersize=4.5, elinewidth=1.0,
                 capsize=2.5, label=label,
             )  # fmt: skip
+    places = np.concatenate(
+        [np.asarray(x, float) for row in rows for x in (row.x, row.theory_x) if x is not None]
+    )
+    if not log_x and np.all(places == np.round(places)):
+        # There is no layer 0.5.
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log_x:
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis)

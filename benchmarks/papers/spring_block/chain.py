@@ -72,7 +72,7 @@ def chain(settings: Settings) -> Section:
             "symmetric-phases": figures.phase_diagram(grid[1.0].load, None, **ticks, **labels),
         },
         captions={
-            "phases": "Load curves y - x_l of chains of 7 blocks pulled from rest, mean over the last half of 10,000 steps; friction backwards is twice that forwards. Gray: straight.",
+            "phases": "Load curves y - x_l of chains of 7 blocks pulled from rest, mean over the last half of 10,000 steps; friction backwards is twice that forwards. Thin: straight.",
             "symmetric-phases": "The same with equal frictions: concave or straight only.",
         },
         settings={"chains": chains, "blocks": 7, "steps": 10_000, "step": 0.01, "stiffness": 1.0, "pull": 1.0},

@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from hiddencodes.benchmarks.papers.drawing import CurveRow
-from hiddencodes.drawing import GRAY, INK, PALETTE, new_figure, styled
+from hiddencodes.drawing import INK, PALETTE, new_figure, styled
 
 
 def predicted(label: str, curve: Float[np.ndarray, " position"]) -> CurveRow:
@@ -61,10 +61,13 @@ def phase_diagram(
             y, cell = curves[i, j], axes[i, j]
             span = float(y.max() - y.min())
             u = (y - y.min()) / span if span > 0 else np.full(length, 0.5)
-            cell.plot([0, length - 1], [u[0], u[-1]], color=GRAY, linewidth=0.6)
-            cell.plot(np.arange(length), u, color=PALETTE[1], linewidth=1.6)
+            straight = INK
             if level is not None and shade is not None:
-                cell.set_facecolor(level.to_rgba(float(shade[i, j])))
+                gray = level.to_rgba(float(shade[i, j]))
+                cell.set_facecolor(gray)
+                straight = INK if gray[0] > 0.4 else "white"
+            cell.plot([0, length - 1], [u[0], u[-1]], color=straight, linewidth=0.6)
+            cell.plot(np.arange(length), u, color=PALETTE[1], linewidth=1.6)
             cell.set_xlim(-0.5, length - 0.5)
             cell.set_ylim(-0.12, 1.12)
             cell.set_xticks([])

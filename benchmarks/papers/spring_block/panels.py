@@ -207,7 +207,7 @@ def _section(
         claims=tuple(claims),
         figures={"phases": diagram},
         captions={
-            "phases": "Load curves of networks with 7 hidden layers of 100 units and batch normalization, means over networks, scaled to their cells; gray lines are straight. "
+            "phases": "Load curves of networks with 7 hidden layers of 100 units and batch normalization, means over networks, scaled to their cells; thin lines are straight. "
             "Background: accuracy on digits that were not trained on."
         },
         settings={"runs": found.runs, "cells": table, **chains},
