@@ -46,10 +46,7 @@ def law(settings: Settings) -> Section:
         learned[label] = float(array(run, "posterior/train_accuracy")[0, :, -1].min())
         runs[label] = {**describe_training(run), "least accuracy": learned[label]}
         curves[label] = _pseudo_inverse(posterior, run, norm)
-    panels = {
-        label: [figures.measured("networks", each.mean(0), standard_error(each.T)), figures.predicted("straight", np.linspace(each.mean(0)[0], each.mean(0)[-1], depth + 1))]
-        for label, each in curves.items()
-    }  # fmt: skip
+    panels = {label: _beside_straight(each) for label, each in curves.items()}
     return Section(
         title="The law of data separation",
         question="Do all layers separate classes by the same factor?",
@@ -65,6 +62,12 @@ def law(settings: Settings) -> Section:
             "The authors report that the law fails without batch normalization, for PyTorch's weights. With He's, which keep the size of signals, it fails as well.",
         ),
     )
+
+
+def _beside_straight(curves: np.ndarray) -> list[drawing.CurveRow]:
+    mean = np.asarray(curves.mean(0), float)
+    line = np.linspace(float(mean[0]), float(mean[-1]), len(mean))
+    return [figures.measured("networks", mean, standard_error(curves.T)), figures.predicted("straight", line)]
 
 
 def _claims(curves: dict[str, np.ndarray], learned: dict[str, float], *, quick: bool) -> list[Claim]:
