@@ -137,7 +137,8 @@ def input_spectrum(input_kernel: ArrayLike, latents: ArrayLike) -> InputSpectrum
     allowed = np.full(off.shape, size)
     allowed[0, :] = allowed[:, 0] = np.sqrt(size * max(size, abs(float(degrees[0]))))
     away = np.abs(about_mean @ chi[:, 1:] - chi[:, 1:] * degrees[degree][1:]).max(initial=0.0)
-    if np.any(off > _EQUAL * allowed + 1e-12 * abs(float(degrees[0]))) or away > _EQUAL * size:
+    rounding = 1e-12 * abs(float(degrees[0]))
+    if np.any(off > _EQUAL * allowed + rounding) or away > _EQUAL * size + rounding:
         raise ValueError(
             "input_kernel: it is not invariant under flips and permutations of latents; `global_minimum` and `abstraction_range` need no such symmetry"
         )
