@@ -4,6 +4,7 @@ import numpy as np
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings, drawing
+from hiddencodes.benchmarks.papers.abstraction.certificates import RATE
 from hiddencodes.benchmarks.papers.abstraction.networks import Ensembles, Group, parallelism, sectors, train
 
 PARITY = 0.5
@@ -13,13 +14,14 @@ BELOW, ABOVE = 0.45, 0.55
 
 def switch(settings: Settings) -> Section:
     """Mean activity of the inputs against their conjunctions: which wins decides, at once."""
-    networks, epochs = settings.choose(full=5, quick=3), settings.choose(full=20_000, quick=8_000)
+    networks, epochs = settings.choose(full=5, quick=3), settings.choose(full=60_000, quick=8_000)
+    rate = settings.choose(full=RATE, quick=0.02)
     grid = settings.choose(
         full=(0.1, 0.2, 0.3, 0.4, BELOW, 0.5, ABOVE, 0.6, 0.7, 1.0, 1.5, 3.0), quick=(0.3, BELOW, 0.5, ABOVE, 0.7, 3.0)
     )  # fmt: skip
     runs: dict[str, object] = {}
     tasks = [hc.latent_conditions(2, hc.factorial_kernel([k, 1.0, PARITY])) for k in grid]
-    two = train(settings, "two latents", Group(tasks, [hc.relu] * len(grid)), networks, epochs)
+    two = train(settings, "two latents", Group(tasks, [hc.relu] * len(grid)), networks, epochs, rate)
     runs["two latents"] = two.description
     theory = [hc.factorial_minimum(t.means @ t.means.T, t.targets, hc.relu) for t in tasks]
     claims = _claims(grid, two, theory)
@@ -27,7 +29,9 @@ def switch(settings: Settings) -> Section:
     if not settings.quick:
         # Products of three have the eigenvalue of the latents.
         three_tasks = [hc.latent_conditions(3, hc.factorial_kernel([k, 1.0, PARITY, PARITY])) for k in grid]
-        three = train(settings, "three latents", Group(three_tasks, [hc.relu] * len(grid)), networks, epochs)
+        three = train(
+            settings, "three latents", Group(three_tasks, [hc.relu] * len(grid)), networks, epochs, rate
+        )
         runs["three latents"] = three.description
         of_three = [hc.factorial_minimum(t.means @ t.means.T, t.targets, hc.relu) for t in three_tasks]
         panels["three latents"] = _curves(grid, three, of_three, 3)
