@@ -102,7 +102,7 @@ def train(
             (a tenth of every step's), as deep-learning libraries evaluate it: what noise and dropout added to them stays in, and the group
             ``initial`` is normalized with means of 0 and variances of 1. Plain networks cannot be trained on as normalized ones:
             gains and averages are not in the run, and ``start`` sets gains to 1.
-        stop_below: A network is trained no further when the objective of a step falls below it; ``n_steps`` says how many it took.
+        stop_below: A network is trained no further when the mean objective of the steps of an epoch falls below it; ``n_steps`` says how many it took.
         start: Initial weights with leading axes (seed, chain); None for draws from the prior.
         observables: What a snapshot is; None for `training_observables`.
         out: Folder (zarr) that receives the snapshots; None keeps the run in memory.

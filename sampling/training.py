@@ -155,8 +155,8 @@ def _step(
     begin = parts(recipe, unflatten(target.shapes(), state.position))
     rates = {(layer, leaf): rate for layer, leaf, rate in recipe.rates}
 
-    def one(carry: tuple[Array, Parts, Any, Array]) -> tuple[Array, Parts, Any, Array]:
-        i, now, memory, _ = carry
+    def one(carry: tuple[Array, Parts, Any, Array, Array]) -> tuple[Array, Parts, Any, Array, Array]:
+        i, now, memory, before, total = carry
         trained = now.trained
         index = weight = None
         if recipe.batch_size is not None:
@@ -184,23 +184,27 @@ def _step(
         if recipe.running:
             count = jnp.asarray(size, dtype) if weight is None else jnp.sum(weight)
             averages = averaged(target.mlp, averages, moments, count)
-        return i + 1, Parts(new, now.fixed, averages), memory, value
+        total = total + value
+        ends = (i + 1) % per_epoch == 0
+        mean = jnp.where(ends, total / per_epoch, before)
+        return i + 1, Parts(new, now.fixed, averages), memory, mean, jnp.where(ends, 0.0, total)
 
     def partial_objective(
         trained: Params, key: Any, index: Any, weight: Any
     ) -> tuple[Array, tuple[Moments, ...]]:
         return objective(target, key, trained, begin.fixed, data, index, weight)
 
-    def goes_on(carry: tuple[Array, Parts, Any, Array]) -> Array:
-        i, _, _, value = carry
+    def goes_on(carry: tuple[Array, Parts, Any, Array, Array]) -> Array:
+        i, _, _, mean, _ = carry
         more = i < recipe.steps_per_snapshot
         if not recipe.stops:
             return more
-        # Before the first step there is no objective.
-        return more & ((value >= data.knobs.stop_below) | (state.step + i == 0))
+        # An epoch is always finished, and before the first one ends there is no objective.
+        return more & ((mean >= data.knobs.stop_below) | (i % per_epoch != 0) | (state.step + i == 0))
 
-    steps, end, memory, value = jax.lax.while_loop(
-        goes_on, one, (jnp.zeros((), jnp.int32), begin, state.memory, -state.logdensity)
+    zero = jnp.zeros((), jnp.int32)
+    steps, end, memory, value, _ = jax.lax.while_loop(
+        goes_on, one, (zero, begin, state.memory, -state.logdensity, jnp.zeros((), dtype))
     )
     position = flatten(end.joined)
     ones = jnp.ones((), dtype)

@@ -66,7 +66,7 @@ class Knobs(NamedTuple):
         input_noise: Standard deviation of noise added to the inputs in every step, in units of that of all training inputs.
         dropout: Probability that a hidden unit is silent in a step; the others are louder by 1 / (1 - dropout).
         steps: Number of steps after which a cosine schedule ends.
-        stop_below: A network is trained no further when the objective of a step falls below it.
+        stop_below: A network is trained no further when the mean objective of the steps of an epoch falls below it.
     """
 
     network: Any

@@ -176,6 +176,21 @@ def test_running_averages_are_those_of_deep_learning_libraries(normalized_run):
     )
 
 
+def test_with_batches_the_mean_over_an_epoch_decides_when_to_stop():
+    # Weights that do not move: the mean over any epoch is that over all patterns, and single batches are on both sides of it.
+    p = posterior(bias=True)
+    options = {
+        "networks": 2, "epochs": 3, "snapshots": 3, "learning_rate": 0.0, "batch_size": 10, "start": random_start(p, networks=2), **QUIET,
+    }  # fmt: skip
+    run = hc.train(p, **options)
+    least = float(run["posterior"]["train_loss"].values[0, 0, 0]) / 40
+    steps = [
+        hc.train(p, stop_below=limit, **options)["sample_stats"]["n_steps"].values[0, 0].tolist()
+        for limit in (least * (1 - 1e-6), least * (1 + 1e-6))
+    ]
+    assert steps == [[4, 4, 4], [4, 0, 0]]
+
+
 def test_averages_without_normalization_are_refused():
     with pytest.raises(ValueError, match="batch_norm: expected False, True or 'running', got 'sometimes'"):
         hc.train(posterior(bias=True), batch_norm="sometimes", **QUIET)

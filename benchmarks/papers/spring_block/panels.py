@@ -123,7 +123,7 @@ def batch_size(settings: Settings) -> Section:
     slopes = settings.choose(full=_rows(settings), quick=(0, 5))
     networks = settings.choose(full=3, quick=2)
     each = [
-        train(settings, f"batches of {size}", [Cell(SLOPES[i]) for i in slopes], networks=networks, epochs=100, batch_size=size, stop_below=0.0)
+        train(settings, f"batches of {size}", [Cell(SLOPES[i]) for i in slopes], networks=networks, epochs=100, batch_size=size)
         for size in sizes
     ]  # fmt: skip
     columns = tuple(published.BATCH_SIZES.index(size) for size in sizes)
