@@ -7,17 +7,17 @@ import pytest
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Settings
-from hiddencodes.benchmarks.papers.spring_block import REPRODUCTION, published
+from hiddencodes.benchmarks.papers.spring_block import REPRODUCTION, published, pytorch
+from hiddencodes.benchmarks.papers.spring_block.comparison import (
+    Measured,
+    accuracy_and_shape,
+    against_published,
+    counter_examples,
+    moves_with_noise,
+)
 from hiddencodes.benchmarks.papers.spring_block.fits import fit_claims, fitted
 from hiddencodes.benchmarks.papers.spring_block.networks import Trained, accuracy, digits, mlp
-from hiddencodes.benchmarks.papers.spring_block.panels import (
-    Measured,
-    _accuracy_and_shape,
-    _against,
-    _counter_examples,
-    _gathered,
-    _moves,
-)
+from hiddencodes.benchmarks.papers.spring_block.panels import _gathered
 
 FULL = Settings(quick=False, folder=Path("nowhere"))
 
@@ -46,36 +46,38 @@ def verdicts(claims):
 def test_the_published_cells_hold(panel):
     found = as_published(panel)
     assert set(
-        verdicts([*_against(panel, found, FULL)[:3], *_accuracy_and_shape(panel, found, FULL)]).values()
+        verdicts(
+            [*against_published(panel, found, FULL)[:3], *accuracy_and_shape(panel, found, FULL)]
+        ).values()
     ) == {"holds"}
 
 
 def test_cells_that_are_off_fail():
     panel = published.DROPOUT
-    shifted = verdicts(_against(panel, as_published(panel, area_off=0.05), FULL))
+    shifted = verdicts(against_published(panel, as_published(panel, area_off=0.05), FULL))
     assert (shifted["area"], shifted["accuracy"]) == ("fails", "holds")
     assert shifted["signs"] == "fails"  # -0.03 becomes 0.02, and what was straight is curved
-    poor = verdicts(_against(panel, as_published(panel, accuracy_off=-1.5), FULL))
+    poor = verdicts(against_published(panel, as_published(panel, accuracy_off=-1.5), FULL))
     assert (poor["area"], poor["accuracy"]) == ("holds", "fails")
     # Cells whose networks scatter are compared with that scatter.
     scattered = as_published(panel, accuracy_off=-1.5)
     error = np.full((6, 8), 0.001)
     error[0, 0] = 0.5
-    noisy = _against(panel, scattered._replace(accuracy_error=error), FULL)
+    noisy = against_published(panel, scattered._replace(accuracy_error=error), FULL)
     assert verdicts(noisy)["accuracy-noisy"] == "holds"
     assert next(c for c in noisy if c.name == "accuracy-noisy").n_entries == 1
 
 
 def test_what_the_abstract_says_holds_for_dropout_and_not_when_reversed():
     found = as_published(published.DROPOUT)
-    assert set(verdicts(_moves(found, "dropout")).values()) == {"holds"}
+    assert set(verdicts(moves_with_noise(found, "dropout")).values()) == {"holds"}
     reversed_ = found._replace(curves=found.curves._replace(area=found.curves.area[:, ::-1]))
-    assert verdicts(_moves(reversed_, "dropout"))["more-noise"] == "fails"
+    assert verdicts(moves_with_noise(reversed_, "dropout"))["more-noise"] == "fails"
 
 
 def test_counter_examples_are_in_the_published_panel():
     found = as_published(published.LEARNING_RATE)
-    held = verdicts(_counter_examples(found))
+    held = verdicts(counter_examples(found))
     assert held["straight-and-poor"] == held["linear-poor"] == "holds"
     assert held["drop"] == "fails"  # all synthetic curves drop alike
 
@@ -130,3 +132,21 @@ def test_accuracy_is_a_percentage_of_networks():
 
 def test_the_catalogue_has_it():
     assert len(REPRODUCTION.sections) == 8
+
+
+@pytest.mark.parametrize("cells", [pytorch.LEARNING_RATE, pytorch.BATCH_SIZE], ids=["rate", "batches"])
+def test_cells_of_another_library_are_found_by_their_noise(cells):
+    panel = published.LEARNING_RATE
+    found = as_published(panel)
+    noise = tuple(cells.noise)[::-1] + tuple(x for x in panel.noise if x not in cells.noise)
+    noise = noise[: len(panel.noise)]
+    area, accuracy = found.curves.area.copy(), found.accuracy.copy()
+    for k, x in enumerate(cells.noise):
+        area[:, noise.index(x)] = cells.values[:, k, 0]
+        accuracy[:, noise.index(x)] = cells.values[:, k, 2]
+    same = found._replace(noise=noise, curves=found.curves._replace(area=area), accuracy=accuracy)
+    assert verdicts(pytorch.claims(cells, same)) == {"pytorch-area": "holds", "pytorch-accuracy": "holds"}
+    area[3, noise.index(cells.noise[0])] += 0.1
+    off = pytorch.claims(cells, same)
+    assert verdicts(off) == {"pytorch-area": "fails", "pytorch-accuracy": "holds"}
+    assert off[0].entry == f"slope 0.6, {cells.noise[0]:g}"
