@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hiddencodes as hc
+from hiddencodes.sampling.separation import separation_of
 
 MEASURES = ("trace", "pseudo-inverse")
 
@@ -85,9 +86,77 @@ def test_single_precision_kernels_give_the_pseudo_inverse():
     np.testing.assert_allclose(single, exact, atol=1e-3)
 
 
+@pytest.mark.parametrize("shift", [3.0, 30.0])
+def test_single_precision_keeps_weak_directions_beside_a_large_common_mean(shift):
+    rng = np.random.default_rng(1)
+    labels = np.arange(400) % 10
+    means = rng.normal(size=(10, 100)) * np.geomspace(1, 0.1, 10)[:, None]
+    x = rng.normal(size=(400, 100)) + means[labels] + shift
+    exact = hc.feature_separation(x, labels, "pseudo-inverse")
+    single = hc.data_separation((x @ x.T).astype(np.float32), labels, "pseudo-inverse")
+    np.testing.assert_allclose(single, exact, atol=1e-3)
+
+
+# Numbers that are not exact in binary: what should be nothing is a rounding error.
+DEGENERATE = {
+    "all the same": (np.full((21, 4), 0.1), np.nan),
+    "same class means": (
+        example(1)[0][:9][np.array([range(9), [3, 1, 2, 0, 5, 8, 7, 6, 4]]).ravel()],
+        np.inf,
+    ),
+    "no spread in classes": (example(2)[0][:3][np.arange(21) % 3] + 0.3, -np.inf),
+}
+
+
+@pytest.mark.parametrize("kind", DEGENERATE)
+@pytest.mark.parametrize("measure", MEASURES)
+def test_nothing_is_nothing_after_rounding(kind, measure):
+    x, expected = DEGENERATE[kind]
+    labels = np.arange(len(x)) // 9 if len(x) == 18 else np.arange(len(x)) % 3
+    for found in (hc.feature_separation(x, labels, measure), hc.data_separation(x @ x.T, labels, measure)):
+        np.testing.assert_equal(float(found), expected)
+    members = (labels[:, None] == np.unique(labels)).astype(np.float32)
+    averages = jnp.asarray(members / members.sum(0))
+    if measure == "trace":
+        np.testing.assert_equal(float(separation_of(jnp.asarray(x, jnp.float32), averages)), expected)
+
+
+def test_a_curve_with_perfect_layers_has_no_shape():
+    curve = hc.load_curve([1.0, -np.inf, -np.inf])
+    assert np.isnan(curve.area)
+    assert curve.loads[0] == np.inf
+
+
+def test_layers_may_separate_before_anything_is_learned():
+    corners = np.array([[1.0, 1], [-1, -1], [1, -1], [-1, 1]])
+    x = corners + 0.05 * np.random.default_rng(0).normal(size=(4, 2))
+    curve = hc.prior_load_curve(hc.relu, x @ x.T / 2, [0, 0, 1, 1], 3)
+    assert curve.loads[0] > 1.0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (
+            lambda x, y: hc.data_separation(x[:9], y[:9]),
+            "kernel: expected inner products, which are symmetric",
+        ),
+        (
+            lambda x, y: hc.data_separation(1j * (x @ x.T), y),
+            "kernel: expected real numbers, got the type complex128",
+        ),
+        (
+            lambda x, y: hc.data_separation(np.zeros((0, 0)), []),
+            r"labels: expected at least two classes, got \[\]",
+        ),
+        (
+            lambda x, y: hc.feature_separation(x, np.where(y > 0, np.nan, y)),
+            "labels: expected integers, got nan",
+        ),
+        (
+            lambda x, y: hc.load_curve(x, inputs=np.ones(3)),
+            r"inputs: expected one number for each curve, \(30,\), got the shape \(3,\)",
+        ),
         (lambda x, y: hc.data_separation(x, y), r"kernel: expected .* got the shape \(30, 9\)"),
         (lambda x, y: hc.feature_separation(x, y[:-1]), "labels: expected one for each of 30 patterns"),
         (lambda x, y: hc.feature_separation(x, 0 * y), r"labels: expected at least two classes, got \[0\]"),
