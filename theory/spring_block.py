@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 
 def pulled_chain(
@@ -42,7 +43,7 @@ def pulled_chain(
         >>> print(pulled_chain(0.1))
         [0.  0.  0.  0.  0.1 0.2 0.3 0.4]
     """
-    _check(blocks, stiffness, pull)
+    check_chain(blocks, stiffness, pull)
     _not_negative("friction", friction)
     engaged = blocks + 1
     if friction > 0.0:
@@ -84,22 +85,48 @@ def relaxed_chain(
         >>> print(relaxed_chain(0.02, 0.06).round(4))
         [0.195 0.175 0.155 0.135 0.115 0.095 0.075 0.055]
     """
-    _check(blocks, stiffness, pull)
+    check_chain(blocks, stiffness, pull)
     _not_negative("friction_right", friction_right)
     _not_negative("friction_left", friction_left)
     slope = (friction_right - friction_left) / (2.0 * stiffness)
     return pull / (blocks + 1) + slope * (np.arange(1, blocks + 2) - 0.5 * (blocks + 2))
 
 
-def relaxation_rate(*, blocks: int = 7, stiffness: float = 1.0) -> float:
-    """Rate ``2k (1 - cos(pi/(L + 1)))`` of the slowest mode of a chain without friction, per unit of time (eta times steps).
+def relaxation_rate(
+    friction_right: float = 0.0,
+    friction_left: float = 0.0,
+    noise: float = float("inf"),
+    *,
+    blocks: int = 7,
+    stiffness: float = 1.0,
+) -> float:
+    """How fast the overdamped chain forgets its start, per unit of time (eta times steps), in the limit of small steps.
+
+    Without friction the slowest mode decays at ``2k (1 - cos(pi/(L + 1)))``. Mean velocities rise with the force by ``Q((right - f)/noise) + Q((left + f)/noise)``, which is least
+    at f* = (right - left)/2: with friction the rate is at least ``2 Q((right + left)/(2 noise))`` times that (derived here), Q the upper tail of the normal
+    distribution. Differences to the relaxed elongations fall below the square root of the sum of their squares at the start times ``exp(-rate t)``.
+
+    Args:
+        friction_right: Against moving towards the pulled end.
+        friction_left: Against moving back.
+        noise: Standard deviation of the random force of a step, above 0.
+        blocks: L.
+        stiffness: k.
+
+    Raises:
+        ValueError: If an argument is out of range.
 
     Example:
-        >>> round(relaxation_rate(), 3)
-        0.152
+        >>> round(relaxation_rate(), 3), round(relaxation_rate(0.02, 0.06, 0.1), 3)
+        (0.152, 0.105)
     """
-    _check(blocks, stiffness, 1.0)
-    return float(2.0 * stiffness * (1.0 - np.cos(np.pi / (blocks + 1))))
+    check_chain(blocks, stiffness, 1.0)
+    _not_negative("friction_right", friction_right)
+    _not_negative("friction_left", friction_left)
+    if not noise > 0.0:
+        raise ValueError(f"noise: expected a positive number, got {noise!r}")
+    slope = 2.0 * float(ndtr(-0.5 * (friction_right + friction_left) / noise))
+    return slope * float(2.0 * stiffness * (1.0 - np.cos(np.pi / (blocks + 1))))
 
 
 class ChainProfile(NamedTuple):
@@ -157,8 +184,9 @@ def simulate_chain(
         [0.  0.  0.  0.  0.1 0.2 0.3 0.4]
     """
     grid = _grid(friction_right, friction_left, noise)
-    _check(blocks, stiffness, pull)
-    check_run(step, steps, averaged, chains, stiffness)
+    check_chain(blocks, stiffness, pull)
+    check_run(steps, averaged, chains)
+    check_step(step, stiffness)
     with jax.enable_x64(True):
         values = _overdamped(
             *(jnp.asarray(g.ravel()) for g in grid),
@@ -222,16 +250,18 @@ def simulate_inertial_chain(
         [0.125 0.125 0.125 0.125 0.125 0.125 0.125 0.125]
     """
     grid = _grid(friction_right, friction_left, noise)
-    _check(blocks, stiffness, pull)
-    for name, value in (("decay", decay), ("damping", damping)):
-        _not_negative(name, value)
+    check_chain(blocks, stiffness, pull)
+    _not_negative("decay", decay)
     if not 0.0 < mass < float("inf"):
         raise ValueError(f"mass: expected a positive number, got {mass!r}")
-    check_run(step, steps, averaged, chains, max(stiffness * step, damping) / mass)
-    if 4.0 * stiffness * step > damping:
-        # Euler's method feeds energy into modes that are damped less than this.
+    if not 0.0 < damping < float("inf"):
+        raise ValueError(f"damping: expected a positive number, got {damping!r}")
+    # A step may take away half of a velocity at most; Euler's method feeds energy into modes that are damped less than the second.
+    largest = min(0.5 * mass / damping, damping / (4.0 * stiffness))
+    check_run(steps, averaged, chains)
+    if not 0.0 < step <= largest:
         raise ValueError(
-            f"step: expected at most damping/(4 stiffness) = {damping / (4.0 * stiffness):g}, got {step!r}"
+            f"step: expected a positive number of at most {largest:g}, the lesser of mass/(2 damping) and damping/(4 stiffness), got {step!r}"
         )
     with jax.enable_x64(True):
         values = _inertial(
@@ -321,8 +351,9 @@ def _grid(right: ArrayLike, left: ArrayLike, noise: ArrayLike) -> tuple[np.ndarr
     names = ("friction_right", "friction_left", "noise")
     arrays = [np.asarray(a, float) for a in (right, left, noise)]
     for name, array in zip(names, arrays, strict=True):
-        if not np.all(np.isfinite(array)) or np.any(array < 0.0):
-            raise ValueError(f"{name}: expected finite numbers of at least 0, got {array.min():g}")
+        bad = ~np.isfinite(array) | (array < 0.0)
+        if bad.any():
+            raise ValueError(f"{name}: expected finite numbers of at least 0, got {array[bad].flat[0]:g}")
     return tuple(np.broadcast_arrays(*arrays))
 
 
@@ -331,24 +362,36 @@ def _key(key: int | PRNGKeyArray) -> PRNGKeyArray:
 
 
 def _not_negative(name: str, value: float) -> None:
-    if not 0.0 <= value < float("inf"):
+    if np.ndim(value) or not 0.0 <= value < float("inf"):
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
 
 
-def _check(blocks: int, stiffness: float, pull: float) -> None:
-    if blocks < 1:
-        raise ValueError(f"blocks: expected a positive integer, got {blocks!r}")
+def check_chain(blocks: int, stiffness: float, pull: float) -> None:
+    """Refuse chains that do not exist."""
+    _positive_integer("blocks", blocks)
     for name, value in (("stiffness", stiffness), ("pull", pull)):
-        if not 0.0 < value < float("inf"):
+        if np.ndim(value) or not 0.0 < value < float("inf"):
             raise ValueError(f"{name}: expected a positive number, got {value!r}")
 
 
-def check_run(step: float, steps: int, averaged: float, chains: int, rate: float) -> None:
-    """Refuse simulations that could not be made; ``rate`` is that of a spring, by which a step may not be larger than a half."""
-    for name, value in (("steps", steps), ("chains", chains)):
-        if value < 1:
-            raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-    if not 0.0 < step * rate <= 0.5:
-        raise ValueError(f"step: expected a positive number of at most {0.5 / rate:g}, got {step!r}")
+def check_run(steps: int, averaged: float, chains: int) -> None:
+    """Refuse simulations that could not be made."""
+    _positive_integer("steps", steps)
+    _positive_integer("chains", chains)
     if not 0.0 < averaged <= 1.0:
         raise ValueError(f"averaged: expected a share above 0 and at most 1, got {averaged!r}")
+
+
+def check_step(step: float, stiffness: float) -> None:
+    """Refuse steps of the overdamped chain at which springs would swing up."""
+    if not 0.0 < step * stiffness <= 0.5:
+        raise ValueError(f"step: expected a positive number of at most {0.5 / stiffness:g}, got {step!r}")
+
+
+def _positive_integer(name: str, value: int) -> None:
+    try:
+        positive = operator.index(value) > 0
+    except TypeError:
+        positive = False
+    if not positive:
+        raise ValueError(f"{name}: expected a positive integer, got {value!r}")

@@ -10,7 +10,7 @@ from jax.scipy.special import erfc
 from jaxtyping import Array, ArrayLike, Bool, Float
 from scipy.optimize import least_squares  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from hiddencodes.theory.spring_block import check_run, tension
+from hiddencodes.theory.spring_block import check_chain, check_run, check_step, tension
 
 _SMALLEST, _LARGEST = 1e-3, 2.0
 _GRID, _STARTS, _REFINEMENTS = 33, 4, 8
@@ -93,8 +93,9 @@ def chain_profile(
         >>> print(chain_profile(0.02, 0.4, ratio=3.0).round(3))
         [0.195 0.175 0.155 0.135 0.115 0.095 0.075 0.055]
     """
-    if not (noise > 0.0 and friction > 0.0):
+    if not (0.0 < noise < float("inf") and 0.0 < friction < float("inf")):
         raise ValueError(f"friction, noise: expected positive numbers, got {friction!r} and {noise!r}")
+    check_chain(blocks, 1.0, pull)
     _check_profile(ratio, step, steps, averaged)
     with jax.enable_x64(True):
         numbers = (jnp.asarray(float(v)) for v in (np.log(friction), np.log(noise), ratio, pull, step))
@@ -161,7 +162,8 @@ def fit_chain(
         raise ValueError(
             f"loads: expected at least four and as many errors, got the shapes {d.shape}, {s.shape}"
         )
-    if not (np.all(np.isfinite(d)) and d.sum() > 0.0):
+    # Shares of a sum that is nothing but a rounding error would be meaningless.
+    if not (np.all(np.isfinite(d)) and d.sum() > 1e-6 * np.abs(d).sum()):
         raise ValueError(f"loads: expected finite numbers with a positive sum, got {d.tolist()}")
     if not (np.all(np.isfinite(s)) and np.all(s > 0.0)):
         raise ValueError(f"errors: expected positive numbers, got {s.tolist()}")
@@ -300,7 +302,8 @@ def _reach(allowed: Bool[np.ndarray, " point"], axis: Float[np.ndarray, " point"
 def _check_profile(ratio: float, step: float, steps: int, averaged: float) -> None:
     if not 0.0 <= ratio < float("inf"):
         raise ValueError(f"ratio: expected a finite number of at least 0, got {ratio!r}")
-    check_run(step, steps, averaged, 1, 1.0)
+    check_run(steps, averaged, 1)
+    check_step(step, 1.0)
 
 
 def _errors(jacobian: Float[np.ndarray, "row parameter"]) -> tuple[float, float]:

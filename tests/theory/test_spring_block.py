@@ -33,6 +33,28 @@ def test_a_chain_pulled_from_rest_stops_at_the_closed_form(blocks, stiffness, pu
     np.testing.assert_allclose(found.load[:, 0], pull)
 
 
+def start_of(relaxed):
+    """Distance of the pulled chain's first elongations, all in the last spring, from the relaxed ones."""
+    first = np.append(np.zeros(relaxed.shape[-1] - 1), 1.0)
+    return np.linalg.norm(relaxed - first, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize(("noise", "right", "left"), [(0.1, 0.02, 0.06), (0.05, 0.1, 0.1), (0.5, 0.3, 0.0)])
+def test_the_start_is_forgotten_at_least_as_fast_as_said(noise, right, left):
+    expected, rate = hc.relaxed_chain(right, left), hc.relaxation_rate(right, left, noise)
+    for time in (5.0, 20.0, 80.0):
+        steps = round(time / 0.01)
+        found = hc.chain_profile(right, noise, ratio=left / right, step=0.01, steps=steps, averaged=1 / steps)
+        assert np.abs(found - expected).max() < start_of(expected) * np.exp(-rate * time)
+    # and where forces are small, not much faster
+    longer = hc.chain_profile(
+        right, noise, ratio=left / right, step=0.01, steps=2 * steps, averaged=1 / steps
+    )
+    apart = np.linalg.norm(found - expected), np.linalg.norm(longer - expected)
+    # Forces are not small to the end where friction is strong: somewhat faster still.
+    assert rate <= np.log(apart[0] / apart[1]) / (0.01 * steps) < 1.2 * rate
+
+
 @pytest.mark.parametrize("step", [0.01, 0.2])
 def test_after_a_long_time_noise_does_not_matter(step):
     noise, right, left = np.array(
@@ -41,7 +63,9 @@ def test_after_a_long_time_noise_does_not_matter(step):
     steps = round(200 / step)
     found = hc.simulate_chain(right, left, noise, step=step, steps=steps, averaged=0.5, chains=60)
     expected = np.stack([hc.relaxed_chain(r, b) for r, b in zip(right, left, strict=True)])
-    remainder = np.exp(-hc.relaxation_rate() * 0.5 * 200)
+    rates = [hc.relaxation_rate(r, b, e) for e, r, b in zip(noise, right, left, strict=True)]
+    remainder = start_of(expected) * np.exp(-np.array(rates) * 0.5 * 200)[:, None]
+    assert remainder.max() < 1e-3
     assert np.all(np.abs(found.elongations - expected) < 5 * found.errors + remainder)
     # The errors tell something: the slopes that are expected are larger.
     assert np.all(found.errors[:2] < 0.02)
@@ -107,6 +131,8 @@ def test_a_fit_finds_the_chain(friction, noise):
         )
     off = np.array(off)
     assert np.all(np.abs(off[:, :2]) < 4.5)
+    # Errors that are far too large would hold as well: six that are right scatter by 0.3 at least (chance 0.1 %).
+    assert off[:, :2].std(0).min() > 0.3
     assert off[:, 2].mean() < 4 + 4 * np.sqrt(2 * 4 / 6)
 
 
@@ -114,11 +140,14 @@ def test_a_fit_finds_the_chain(friction, noise):
 @pytest.mark.parametrize("noise", [0.2, 0.3])
 def test_errors_hold_on_the_ridge_of_relaxed_chains(noise):
     """Curves of this noise are nearly those of any larger one, and of another basin without noise."""
-    truth, rng = hc.chain_profile(0.1, noise)[:7], np.random.default_rng(3)
+    truth, rng, known = hc.chain_profile(0.1, noise)[:7], np.random.default_rng(3), []
     for _ in range(5):
         fit = hc.fit_chain(truth + 0.005 * rng.normal(size=7), np.full(7, 0.005))
         assert abs(np.log(fit.friction / 0.1)) < 4.5 * fit.friction_error
         assert abs(np.log(fit.noise / noise)) < 4.5 * fit.noise_error
+        known.append(fit.friction_error)
+    # Errors that are infinite would always hold: friction is known on this ridge.
+    assert np.median(known) < 0.5
 
 
 def test_a_curve_that_no_chain_has_ends_at_the_end_of_the_search():
@@ -153,7 +182,30 @@ def test_a_relaxed_curve_does_not_tell_the_noise():
             lambda: hc.simulate_chain(0.1, 0.1, 0.1, stiffness=100.0),
             "step: expected a positive number of at most 0.005",
         ),
-        (lambda: hc.simulate_inertial_chain(0.1, 0.1, 0.1, stiffness=10.0), "step: expected at most"),
+        (
+            lambda: hc.simulate_inertial_chain(0.1, 0.1, 0.1, stiffness=10.0),
+            "step: expected a positive number of at most 0.025, the lesser of",
+        ),
+        (
+            lambda: hc.simulate_inertial_chain(0.1, 0.1, 0.1, step=10.0, damping=8.0),
+            "step: expected a positive number of at most 0.0625",
+        ),
+        (
+            lambda: hc.simulate_inertial_chain(0.1, 0.1, 0.1, damping=0.0),
+            "damping: expected a positive number, got 0.0",
+        ),
+        (
+            lambda: hc.simulate_chain(np.array([0.1, np.inf]), 0.1, 0.1),
+            "friction_right: expected finite numbers of at least 0, got inf",
+        ),
+        (lambda: hc.relaxation_rate(0.1, 0.1, 0.0), "noise: expected a positive number, got 0.0"),
+        (lambda: hc.chain_profile(0.1, np.inf), "friction, noise: expected positive numbers"),
+        (lambda: hc.chain_profile(0.1, 0.1, pull=-1.0), "pull: expected a positive number, got -1.0"),
+        (lambda: hc.chain_profile(0.1, 0.1, blocks=0), "blocks: expected a positive integer, got 0"),
+        (
+            lambda: hc.fit_chain(np.array([1.0, -1.0, 1.0, -1.0 + 1e-9]), np.ones(4)),
+            "loads: expected finite numbers with a positive sum",
+        ),
         (lambda: hc.fit_chain(np.ones(5), np.ones(5), steps=0), "steps: expected a positive integer, got 0"),
         (lambda: hc.fit_chain(np.ones(2), np.ones(2)), "loads: expected at least four"),
         (lambda: hc.fit_chain(-np.ones(5), np.ones(5)), "loads: expected finite numbers with a positive sum"),
