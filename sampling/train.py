@@ -93,7 +93,7 @@ def train(
         trained: Layers that are trained, such as ``("hidden_1",)``; None for all.
         layer_rates_of: ``"parameterization"`` multiplies the learning rates of layers by its factors, with which muP keeps its
             promise; ``"equal"`` does not.
-        label_noise: Probability that a pattern's target is replaced by that of a random one, drawn anew in every step.
+        label_noise: Probability, below 1, that a pattern's target is replaced by that of a random one, drawn anew in every step.
         input_noise: Standard deviation of noise on the inputs, drawn anew in every step, in units of that of all inputs.
         dropout: Probability that a hidden unit is silent, drawn anew in every step.
         batch_norm: Whether inputs and hidden preactivations are normalized over the patterns of a step, with a trained gain (from 1) and
@@ -124,6 +124,7 @@ def train(
         ValueError: If an argument is out of range, posteriors do not fit together, or the run in ``out`` is another one.
         FileExistsError: If ``out`` exists.
         MemoryError: If the run would not fit, before anything is compiled.
+        KeyboardInterrupt: If training is stopped when its last snapshot is already on disk.
 
     Example:
         >>> from hiddencodes.models import MLP, relu, standard
@@ -283,6 +284,9 @@ def train(
         _warn(run, finished.draws, snapshots)
         if verbose:
             print(f"trained {plan.lanes} networks in {finished.seconds['sampling']:.1f} s", file=sys.stderr)
+        if path is not None and finished.draws == snapshots and stop():
+            # Whoever called would go on with the next run; this one is whole, and on disk.
+            raise KeyboardInterrupt(f"stopped when all {snapshots} snapshots were in {path}")
         return run
 
 

@@ -80,6 +80,7 @@ class Settings:
         Raises:
             FileExistsError: If the section has a run of that label already.
             ValueError: As `hiddencodes.sample` does.
+            KeyboardInterrupt: If somebody stopped it, by Ctrl-C or SIGTERM.
         """
         return self._kept(sample, label, posterior, options)
 
@@ -100,12 +101,11 @@ class Settings:
         def told(event: Progress) -> None:
             self.progress(label, event)
 
-        return how(
-            posterior,
-            out=store,
-            progress=told,
-            **{**defaults, **options},
-        )
+        run = how(posterior, out=store, progress=told, **{**defaults, **options})
+        if not run.attrs["complete"]:
+            # Somebody asked to stop: neither is the next run wanted, nor are claims about a part of this one.
+            raise KeyboardInterrupt(f"stopped in the run {label!r}")
+        return run
 
 
 @dataclass(frozen=True)

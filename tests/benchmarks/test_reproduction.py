@@ -354,6 +354,23 @@ def test_runs_of_a_section_are_kept_and_have_keys_of_their_own(tmp_path: Path) -
         settings.sample("N = 6", posterior, chains=2, draws=4, warmup=8)
 
 
+def test_who_stops_a_run_stops_the_reproduction(tmp_path: Path) -> None:
+    """Otherwise claims would be about the draws that there are, and the next run would begin."""
+    task = hc.orthogonal_classes(n_train=8)
+    mlp = hc.MLP(task.n_inputs, task.n_outputs, 6, 1, hc.sigmoidal, hc.mean_field)
+
+    def stop(label: str, event: Progress) -> None:
+        if (event.phase, event.done) == ("sampling", 1):
+            signal.raise_signal(signal.SIGTERM)
+
+    settings = Settings(True, tmp_path, section="a", progress=stop)
+    posterior = hc.Posterior(mlp, task, n_temperature=0.1)
+    options: Any = {"chains": 2, "draws": 4, "warmup": 8, "segment": 1}
+    with pytest.warns(UserWarning, match="stopped after"), pytest.raises(KeyboardInterrupt, match="'cold'"):
+        settings.sample("cold", posterior, **options)
+    assert hc.open_run(settings.store("cold")).attrs["complete"] == 0
+
+
 def test_random_keys() -> None:
     keys = [
         Settings(True, Path("x"), key, section).random_key(label)

@@ -1,5 +1,7 @@
 """Trained ensembles: against optax by hand, closed forms of noisy objectives, resume, and one program for a whole grid."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -259,6 +261,14 @@ def test_training_that_was_stopped_goes_on_as_if_it_had_not(grid, tmp_path):
 
     with pytest.raises(Stop):
         hc.train(grid, out=tmp_path / "run", progress=stop, segment=1, **OPTIONS)
+
+    # Whoever is asked to stop when all is done does not go on with the next run.
+    def ask(event):
+        if event.phase == "sampling" and event.done == OPTIONS["snapshots"] - 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt, match="stopped when all"):
+        hc.train(grid, out=tmp_path / "run", resume=True, progress=ask, segment=1, **OPTIONS)
     resumed = hc.train(grid, out=tmp_path / "run", resume=True, segment=1, **OPTIONS)
     assert_same(resumed, whole)
     # More snapshots of the same length go on with the same networks.
