@@ -124,18 +124,22 @@ def normalized(
 
 def gain_shapes(mlp: MLP, dtype: Any) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
     """Shapes of what is trained beside weights and biases, by layer."""
-    of_units = {"gain": jax.ShapeDtypeStruct((mlp.width,), dtype)}
-    of_inputs = {name: jax.ShapeDtypeStruct((mlp.n_inputs,), dtype) for name in ("input_gain", "input_bias")}
-    hidden = [shape for shape in mlp.layers() if shape.index < mlp.depth]
-    return {shape.name: of_units | (of_inputs if shape.index == 0 else {}) for shape in hidden}
+    return _shapes(mlp, dtype, ("gain",), ("input_gain", "input_bias"))
 
 
 def stored_shapes(mlp: MLP, dtype: Any) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
     """Shapes of the averages along training, by layer."""
-    of_units = {name: jax.ShapeDtypeStruct((mlp.width,), dtype) for name in STORED[:2]}
-    of_inputs = {name: jax.ShapeDtypeStruct((mlp.n_inputs,), dtype) for name in STORED[2:]}
+    return _shapes(mlp, dtype, STORED[:2], STORED[2:])
+
+
+def _shapes(
+    mlp: MLP, dtype: Any, of_units: tuple[str, ...], of_inputs: tuple[str, ...]
+) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """One number per unit of every hidden layer, and one per input with the first of them."""
+    units = {name: jax.ShapeDtypeStruct((mlp.width,), dtype) for name in of_units}
+    inputs = {name: jax.ShapeDtypeStruct((mlp.n_inputs,), dtype) for name in of_inputs}
     hidden = [shape for shape in mlp.layers() if shape.index < mlp.depth]
-    return {shape.name: of_units | (of_inputs if shape.index == 0 else {}) for shape in hidden}
+    return {shape.name: units | (inputs if shape.index == 0 else {}) for shape in hidden}
 
 
 def stored_moments(mlp: MLP, params: Any) -> tuple[Moments, ...]:

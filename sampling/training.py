@@ -21,7 +21,7 @@ class TrainingState(NamedTuple):
 
     Attributes:
         position: Its weights, flat.
-        logdensity: Minus the objective of the last step.
+        logdensity: Minus the mean objective of the steps of the last epoch that is complete.
         memory: The optimizer's state.
         step: Steps taken.
     """

@@ -57,6 +57,7 @@ def law(settings: Settings) -> Section:
         },
         settings={"runs": runs},
         notes=(
+            "D of the inputs is that of standardized ones, with normalization, and of the digits themselves, without; gains of inputs, which are trained, are not in it.",
             "Learning rates fall along a cosine here, by tenths in the authors' script; every network has Adam at 0.001, and six hidden layers.",
             "Nine layers without normalization and with PyTorch's weights learned nothing here.",
             "The authors report that the law fails without batch normalization, for PyTorch's weights. With He's, which keep the size of signals, it fails as well.",
@@ -85,7 +86,7 @@ def _claims(curves: dict[str, np.ndarray], learned: dict[str, float], *, quick: 
         for label, each in loads.items()
     }
     claims = [
-        Claim.above("learned", "Networks of which the law is asked have learned their digits: least accuracy of a network, with normalization or He's weights", 0.95, min(learned[LAW], learned[HE]), grade="new", evidence="; ".join(f"{label}: {value:.3f}" for label, value in learned.items())),
+        Claim.above("learned", "Networks of which the law is asked have learned their digits: least accuracy of a network, with normalization or He's weights", 0.9 if quick else 0.95, min(learned[LAW], learned[HE]), grade="new", evidence="; ".join(f"{label}: {value:.3f}" for label, value in learned.items())),
         Claim.below("law", "With batch normalization every layer separates by nearly the same factor: Pearson's correlation of ln D and layer", -0.95, float(straight[LAW].mean()), error[LAW], grade="text", evidence=f"factor {float(np.exp(-loads[LAW].mean())):.2f} per layer"),
         Claim.above("law-fails", "Without it, with PyTorch's weights, the law fails: the correlation is larger by more than 0.1", 0.1, *worse(PLAIN), grade="text"),
         Claim.below("law-linear-stops", "In linear networks some layers separate no further: smallest load", 0.05, *of_smallest[LINEAR], grade="text"),

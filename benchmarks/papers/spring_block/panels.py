@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
@@ -16,7 +17,7 @@ from hiddencodes.benchmarks.papers.spring_block.comparison import (
     signs,
 )
 from hiddencodes.benchmarks.papers.spring_block.fits import fit_claims, fitted
-from hiddencodes.benchmarks.papers.spring_block.networks import Cell, Trained, digits, standard_error, train
+from hiddencodes.benchmarks.papers.spring_block.networks import Cell, digits, standard_error, train
 from hiddencodes.benchmarks.papers.spring_block.published import SLOPES
 
 
@@ -81,7 +82,7 @@ def data_noise(settings: Settings) -> Section:
 def batch_size(settings: Settings) -> Section:
     """Phase diagram with the size of batches."""
     sizes = settings.choose(full=published.BATCH_SIZES, quick=published.BATCH_SIZES[4::3])
-    slopes = settings.choose(full=_rows(settings), quick=(0, 5))
+    slopes = _rows(settings)
     networks = settings.choose(full=3, quick=2)
     each = [
         train(settings, f"batches of {size}", [Cell(SLOPES[i]) for i in slopes], networks=networks, epochs=100, batch_size=size)
@@ -91,7 +92,10 @@ def batch_size(settings: Settings) -> Section:
     runs: dict[str, object] = {
         f"batches of {size}": t.description for size, t in zip(sizes, each, strict=True)
     }
-    found = _gathered(each, slopes, columns, tuple(float(s) for s in sizes), runs)
+    separation, accuracy = (
+        np.stack(values, axis=1) for values in zip(*((t.separation, t.accuracy) for t in each), strict=True)
+    )
+    found = _gathered(separation, accuracy, slopes, columns, tuple(float(s) for s in sizes), runs)
     claims = moves_with_noise(found, "small batches")
     if not settings.quick:
         claims += pytorch.claims(pytorch.BATCH_SIZE, found)
@@ -120,23 +124,15 @@ def _measure(
     cells = [make(SLOPES[i], noise[j]) for i in slopes for j in columns]
     many = networks or settings.choose(full=10, quick=2)
     found = train(settings, "cells", cells, networks=many, epochs=epochs)
-    shape = (len(slopes), len(columns))
-    by_noise = [
-        Trained(
-            found.separation.reshape(*shape, *found.separation.shape[1:])[:, j],
-            found.accuracy.reshape(*shape, -1)[:, j],
-            {},
-        )
-        for j in range(len(columns))
-    ]
-    return _gathered(by_noise, slopes, columns, tuple(noise[j] for j in columns), {"cells": found.description})  # fmt: skip
+    shape = (len(slopes), len(columns), many)
+    separation = found.separation.reshape(*shape, -1)
+    return _gathered(separation, found.accuracy.reshape(shape), slopes, columns, tuple(noise[j] for j in columns), {"cells": found.description})  # fmt: skip
 
 
 def _gathered(
-    each: Sequence[Trained], slopes: tuple[int, ...], columns: tuple[int, ...], noise: tuple[float, ...], runs: dict[str, object]
+    separation: Float[np.ndarray, "slope noise network position"], accuracy: Float[np.ndarray, "slope noise network"],
+    slopes: tuple[int, ...], columns: tuple[int, ...], noise: tuple[float, ...], runs: dict[str, object],
 ) -> Measured:  # fmt: skip
-    separation = np.stack([t.separation for t in each], axis=1)
-    accuracy = np.stack([t.accuracy for t in each], axis=1)
     loads = -np.diff(separation, axis=-1)
     return Measured(
         slopes, columns, noise, hc.load_curve(separation.mean(2)), standard_error(np.moveaxis(loads, 2, -1)),

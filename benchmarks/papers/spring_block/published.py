@@ -19,16 +19,23 @@ class Panel(NamedTuple):
         noise: The columns.
         accuracy: On test digits (slope, noise), in percent.
         area: Of load curves (slope, noise).
+        curves: Whole curves that were read, scaled to between 0 and 1, by row and noise.
     """
 
     noise: tuple[float, ...]
     accuracy: Float[np.ndarray, "slope noise"]
     area: Float[np.ndarray, "slope noise"]
+    curves: dict[tuple[int, float], Float[np.ndarray, " position"]]
 
 
-def _panel(noise: tuple[float, ...], *rows: tuple[float, ...]) -> Panel:
+def _panel(
+    noise: tuple[float, ...],
+    *rows: tuple[float, ...],
+    curves: dict[tuple[int, float], tuple[float, ...]] | None = None,
+) -> Panel:
     cells = np.array(rows).reshape(len(SLOPES), len(noise), 2)
-    return Panel(noise, cells[..., 0], cells[..., 1])
+    whole = {cell: np.array(curve) for cell, curve in (curves or {}).items()}
+    return Panel(noise, cells[..., 0], cells[..., 1], whole)
 
 
 LEARNING_RATE = _panel(
@@ -39,6 +46,7 @@ LEARNING_RATE = _panel(
     (87.2, -0.25, 89.5, -0.21, 90.6, -0.18, 92.4, -0.12, 93.1, -0.03, 93.3, 0.05, 93.2, 0.07, 91.4, 0.04),
     (82.1, -0.31, 84.3, -0.28, 85.4, -0.27, 90.4, -0.21, 92.1, -0.10, 93.0, 0.03, 92.8, 0.04, 89.8, 0.03),
     (83.7, -0.36, 85.7, -0.35, 85.7, -0.35, 86.1, -0.35, 86.4, -0.30, 88.3, -0.13, 88.8, -0.07, 88.4, 0.02),
+    curves={(0, 0.0001): (0.989, 1.0, 0.937, 0.845, 0.696, 0.485, 0.234, 0.0)},
 )
 """Full-batch Adam for 200 epochs at different learning rates."""
 
@@ -50,6 +58,13 @@ DROPOUT = _panel(
     (90.4, -0.21, 90.8, -0.19, 91.1, -0.18, 91.5, -0.16, 92.0, -0.13, 92.5, -0.08, 93.0, -0.03, 93.3, 0.03),
     (89.6, -0.25, 89.9, -0.24, 90.1, -0.22, 90.2, -0.21, 90.4, -0.19, 90.5, -0.17, 90.9, -0.12, 92.5, -0.02),
     (89.2, -0.27, 89.5, -0.26, 89.6, -0.25, 89.7, -0.23, 89.6, -0.22, 89.6, -0.19, 89.4, -0.16, 89.1, -0.12),
+    curves={
+        (0, 0.0): (1.0, 0.961, 0.880, 0.786, 0.661, 0.497, 0.275, 0.0),
+        (0, 0.12): (1.0, 0.893, 0.731, 0.573, 0.420, 0.282, 0.128, 0.0),
+        (0, 0.28): (1.0, 0.756, 0.495, 0.326, 0.221, 0.133, 0.052, 0.0),
+        (5, 0.0): (1.0, 0.833, 0.563, 0.339, 0.174, 0.081, 0.026, 0.0),
+        (5, 0.28): (1.0, 0.479, 0.150, 0.070, 0.052, 0.048, 0.036, 0.0),
+    },
 )
 """Full-batch Adam at 0.001 for 100 epochs with dropout."""
 
@@ -66,18 +81,3 @@ DATA_NOISE = _panel(
 
 BATCH_SIZES = (10, 20, 40, 80, 160, 320, 640, 1280)
 """The columns of the fourth panel, whose numbers are not known here."""
-
-
-def curves_of(panel: Panel) -> dict[tuple[int, float], Float[np.ndarray, " position"]]:
-    """Whole curves that were read, scaled to between 0 and 1, by row and noise."""
-    if panel is DROPOUT:
-        return {
-            (0, 0.0): np.array([1, 0.961, 0.880, 0.786, 0.661, 0.497, 0.275, 0]),
-            (0, 0.12): np.array([1, 0.893, 0.731, 0.573, 0.420, 0.282, 0.128, 0]),
-            (0, 0.28): np.array([1, 0.756, 0.495, 0.326, 0.221, 0.133, 0.052, 0]),
-            (5, 0.0): np.array([1, 0.833, 0.563, 0.339, 0.174, 0.081, 0.026, 0]),
-            (5, 0.28): np.array([1, 0.479, 0.150, 0.070, 0.052, 0.048, 0.036, 0]),
-        }
-    if panel is LEARNING_RATE:
-        return {(0, 0.0001): np.array([0.989, 1, 0.937, 0.845, 0.696, 0.485, 0.234, 0])}
-    return {}
