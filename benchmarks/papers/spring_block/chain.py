@@ -1,6 +1,7 @@
 """The chain of blocks and springs: exact profiles, and its own phase diagram."""
 
 import numpy as np
+from jaxtyping import Float
 
 import hiddencodes as hc
 from hiddencodes.benchmarks.papers import Claim, Section, Settings
@@ -111,10 +112,12 @@ def _relaxed(chains: int, steps: int) -> list[Claim]:
     )
     noise, right, left = cases.T
     found = hc.simulate_chain(right, left, noise, steps=steps, averaged=0.75, chains=chains, key=2)
-    exact = np.stack([hc.relaxed_chain(r, b) for r, b in zip(right, left, strict=True)])
+    exact: Float[np.ndarray, "case spring"] = np.stack(
+        [hc.relaxed_chain(r, b) for r, b in zip(right, left, strict=True)]
+    )
     # What is left of the start, when all of the pull was in the last spring, as averaging begins.
     last = np.array([0.0] * 7 + [1.0])
-    start = np.array([float(np.linalg.norm(e - last)) for e in exact])
+    start = np.sqrt(np.sum((np.asarray(exact, float) - last) ** 2, axis=-1))
     rates = np.array([hc.relaxation_rate(r, b, e) for e, r, b in cases])
     remainder = (start * np.exp(-rates * 0.01 * 0.25 * steps))[:, None] * np.ones(8)
     return [
