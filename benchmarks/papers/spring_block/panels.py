@@ -51,7 +51,7 @@ def data_noise(settings: Settings) -> Section:
     """Phase diagram with noise on labels and inputs."""
     panel = published.DATA_NOISE
     found = _measure(
-        settings, panel.noise, lambda slope, q: Cell(slope, data_noise=q), epochs=100, networks=settings.choose(full=5, quick=2)
+        settings, panel.noise, lambda slope, q: Cell(slope, data_noise=q), epochs=100, networks=settings.choose(full=6, quick=2)
     )  # fmt: skip
     _, area = found.of(panel)
     # Its last column is not that of the dropout panel, which it should be: fewer digits were used than the script says.
@@ -59,7 +59,7 @@ def data_noise(settings: Settings) -> Section:
     claims = [signs(area[:, noisy], found.curves.area[:, noisy], "beside noise")]
     rows = list(settings.choose(full=(0, 2, 5), quick=(0, 5)))
     small = train(
-        settings, "fewer digits", [Cell(SLOPES[i]) for i in rows], networks=settings.choose(full=5, quick=2), epochs=100, n_train=1000
+        settings, "fewer digits", [Cell(SLOPES[i]) for i in rows], networks=settings.choose(full=6, quick=2), epochs=100, n_train=1000
     )  # fmt: skip
     found.runs["fewer digits"] = small.description
     claims += [
@@ -83,7 +83,8 @@ def batch_size(settings: Settings) -> Section:
     """Phase diagram with the size of batches."""
     sizes = settings.choose(full=published.BATCH_SIZES, quick=published.BATCH_SIZES[4::3])
     slopes = _rows(settings)
-    networks = settings.choose(full=3, quick=2)
+    # Even numbers: both halves of the networks have a device of their own where there are two.
+    networks = settings.choose(full=4, quick=2)
     each = [
         train(settings, f"batches of {size}", [Cell(SLOPES[i]) for i in slopes], networks=networks, epochs=100, batch_size=size)
         for size in sizes
