@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
@@ -17,6 +17,14 @@ from hiddencodes.sampling.interruption import asked_to_stop
 @pytest.fixture(scope="module")
 def whole() -> xr.DataTree:
     return sample(None)
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Ctrl-C as Python has it: a shell that starts jobs in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _signal_at(phase: str, done: int, *numbers: int) -> Callable[[hc.Progress], None]:
