@@ -57,12 +57,21 @@ def data_noise(settings: Settings) -> Section:
     # Its last column is not that of the dropout panel, which it should be: fewer digits were used than the script says.
     noisy = np.asarray(found.noise) > 0.0
     claims = [signs(area[:, noisy], found.curves.area[:, noisy], "beside noise")]
-    rows = list(settings.choose(full=(0, 2, 5), quick=(0, 5)))
-    small = train(
-        settings, "fewer digits", [Cell(SLOPES[i]) for i in rows], networks=settings.choose(full=6, quick=2), epochs=100, n_train=1000
+    if not settings.quick:
+        claims += _fewer_digits(settings, found)
+    claims += moves_with_noise(found, "noise")
+    return _section(
+        "Noise on the data", "Which layers separate classes, by slope and noise on labels and inputs?", found, claims,
+        notes=("Settings are those of the script, with 2560 digits; areas and accuracies of the figure are not compared, since it used fewer.",),
     )  # fmt: skip
+
+
+def _fewer_digits(settings: Settings, found: Measured) -> list[Claim]:
+    """The column without noise, trained on fewer digits than the script says."""
+    panel, rows = published.DATA_NOISE, [0, 2, 5]
+    small = train(settings, "fewer digits", [Cell(SLOPES[i]) for i in rows], networks=6, epochs=100, n_train=1000)  # fmt: skip
     found.runs["fewer digits"] = small.description
-    claims += [
+    return [
         Claim.agrees(
             "fewer-digits", "Without noise, areas of the figure are those of networks trained on 1000 digits, not on 2560",
             panel.area[rows, -1], small.curves.area, small.area_error, grade="text", extra=0.03, extra_reason="other digits",
@@ -71,12 +80,7 @@ def data_noise(settings: Settings) -> Section:
             "fewer-digits-accuracy", "and so are accuracies (%)", panel.accuracy[rows, -1], small.percent, small.percent_error, grade="text",
             extra=1.5, extra_reason="other digits",
         ),
-        *moves_with_noise(found, "noise"),
     ]  # fmt: skip
-    return _section(
-        "Noise on the data", "Which layers separate classes, by slope and noise on labels and inputs?", found, claims,
-        notes=("Settings are those of the script, with 2560 digits; areas and accuracies of the figure are not compared, since it used fewer.",),
-    )  # fmt: skip
 
 
 def batch_size(settings: Settings) -> Section:

@@ -24,9 +24,10 @@ def posterior(settings: Settings) -> Section:
     task = hc.mnist(DIGITS, n_train=N_TRAIN, size=SIZE)
     x = np.asarray(task.x_train, float)
     theory = hc.prior_load_curve(hc.relu, x @ x.T / x.shape[1], task.labels_train, DEPTH)
-    temperatures = settings.choose(full=(0.1, 1.0, 10.0), quick=(1.0,))
+    # Extrapolated from few draws the lazy posterior would agree with anything: the small version has the plain one only.
+    temperatures: tuple[float, ...] = settings.choose(full=(0.1, 1.0, 10.0), quick=())
     plain_temperatures = settings.choose(full=(0.01, 0.1, 0.3, 1.0, 10.0), quick=(0.1,))
-    widths = settings.choose(full=(64, 128, 256), quick=(16, 32, 64))
+    widths = (64, 128, 256)
     runs: dict[str, object] = {}
     bad: dict[str, str] = {}
 
@@ -72,6 +73,7 @@ def posterior(settings: Settings) -> Section:
             ),
         ]
         for heading, found in (("lazy, extrapolated in 1/N", lazy), ("plain", plain))
+        if found
     }
     return Section(
         title="The posterior",
