@@ -100,7 +100,8 @@ def feature_separation(
     members, means = _classes(labels, x.shape[-2], measure)
     # Features that are all the same are exactly zero after this, which they would not be without their rounded mean.
     x = x - x[..., :1, :]
-    floor = _rounding_floor(len(members), float(np.finfo(float).eps)) * np.sum(x**2, axis=-1).max(-1)
+    # Means of n numbers are rounded by some sqrt(n) eps: what that leaves in place of zero.
+    floor = 16.0 * len(members) * float(np.finfo(float).eps) ** 2 * np.sum(x**2, axis=-1).max(-1)
     x = x - x.mean(-2, keepdims=True)
     centre = means @ x
     residual = x - members @ centre
@@ -136,14 +137,6 @@ def _real(name: str, values: ArrayLike) -> np.ndarray:
     if found.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected real numbers, got the type {found.dtype}")
     return found
-
-
-def _rounding_floor(patterns: int, eps: float) -> float:
-    """Mean squares of features that rounding leaves in place of zero, over the largest square of a pattern.
-
-    Means of n numbers are rounded by some ``sqrt(n) eps``.
-    """
-    return 16.0 * patterns * eps**2
 
 
 def _log_ratio(within: ArrayLike, between: ArrayLike, floor: ArrayLike) -> np.ndarray:
